@@ -1,0 +1,79 @@
+"""Events as arrays: what the backends integrate between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+#: Add `value` (times the scaling parameter) to a state [mg].
+DOSE = 0
+#: Set the rate of infusion into a state [mg/day] (times the scaling parameter); 0 ends it.
+RATE = 1
+#: Multiply a state by `value`.
+MULTIPLY = 2
+#: Set a parameter to `value` times its own value for this subject.
+FACTOR = 3
+#: Return every state to baseline and end all infusions.
+RESET = 4
+
+
+@dataclass(frozen=True)
+class Events:
+    """Schedules of events, and which subject follows which.
+
+    Parameters
+    ----------
+    start : int array (n_schedules + 1,)
+        Where each schedule begins in the arrays below.
+    time : float array (n_events,)
+        Day of each event, non-decreasing within a schedule; at equal times the order given holds.
+    kind, index : int array (n_events,)
+        What happens (`DOSE` ... `RESET`) and to which state or parameter.
+    value : float array (n_events,)
+        Amount, rate or factor.
+    scale : int array (n_events,)
+        Parameter by which amount or rate is multiplied (a bioavailability), or -1.
+    clock : float array (n_schedules,)
+        Day of the first dose, from which the model's clock counts.
+    schedule : int array (n_subjects,)
+        The schedule each subject follows.
+    """
+
+    start: np.ndarray
+    time: np.ndarray
+    kind: np.ndarray
+    index: np.ndarray
+    value: np.ndarray
+    scale: np.ndarray
+    clock: np.ndarray
+    schedule: np.ndarray
+
+    @classmethod
+    def from_rows(cls, schedules, schedule) -> Events:
+        """Build from lists of rows (time, kind, index, value, scale), one list a schedule.
+
+        Parameters
+        ----------
+        schedules : list of list of tuple
+            The rows of each schedule, in any order; equal times keep their order.
+        schedule : int array (n_subjects,)
+            The schedule each subject follows.
+        """
+        schedules = [sorted(rows, key=lambda row: row[0]) for rows in schedules]
+        rows = [row for rows in schedules for row in rows]
+        time, kind, index, value, scale = zip(*rows, strict=True) if rows else ((),) * 5
+        clocks = [
+            min((row[0] for row in rows if row[1] in (DOSE, RATE)), default=np.inf)
+            for rows in schedules
+        ]
+        return cls(
+            start=np.cumsum([0, *map(len, schedules)], dtype=np.int64),
+            time=np.array(time, dtype=np.float64),
+            kind=np.array(kind, dtype=np.int64),
+            index=np.array(index, dtype=np.int64),
+            value=np.array(value, dtype=np.float64),
+            scale=np.array(scale, dtype=np.int64),
+            clock=np.array(clocks, dtype=np.float64),
+            schedule=np.asarray(schedule, dtype=np.int64),
+        )

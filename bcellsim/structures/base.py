@@ -1,0 +1,195 @@
+"""What a structural model is, and the register of every name it may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bcellsim.names import unknown
+
+
+class Entry(NamedTuple):
+    """A registered name: its internal unit, its meaning, and for a state its scale."""
+
+    unit: str
+    meaning: str
+    scale: float = 1.0
+
+
+PARAMETERS = {
+    "ka": Entry("1/day", "first-order absorption rate from the subcutaneous depot"),
+    "f_sc": Entry("", "bioavailability of a subcutaneous dose"),
+    "cl": Entry("L/day", "linear clearance (what remains of it when cl_t has decayed)"),
+    "cl_t": Entry("L/day", "part of the linear clearance that decays from the first dose on"),
+    "kdes": Entry("1/day", "rate at which the time-dependent part decays from the first dose on"),
+    "vc": Entry("L", "central volume"),
+    "q": Entry("L/day", "inter-compartmental clearance of the drug"),
+    "vp": Entry("L", "peripheral volume"),
+    "kint": Entry("1/day", "internalisation of the drug-target complex"),
+    "kd": Entry("mg/L", "equilibrium dissociation constant of drug and target"),
+    "koff": Entry("1/day", "dissociation of the drug-target complex"),
+    "r0": Entry("mg/L", "target concentration at baseline, as drug equivalents"),
+    "ksyn0": Entry("mg/L/day", "target synthesis at the first dose, as drug equivalents"),
+    "ksyn_inf": Entry("mg/L/day", "target synthesis after long treatment, as drug equivalents"),
+    "b0": Entry("cells/uL", "B-cell count at baseline"),
+    "kout": Entry("1/day", "loss rate of B cells without drug"),
+    "emax": Entry("", "largest fold increase of the loss rate, added to 1"),
+    "ec50": Entry("mg/L", "drug concentration of half the largest effect"),
+    "hill": Entry("", "Hill exponent of the effect"),
+    "qb": Entry("L/day", "exchange flow of B cells between blood and tissue"),
+    "vb": Entry("L", "volume of the tissue B-cell pool"),
+    "kel": Entry("1/day", "decay of the virtual drug amount"),
+    "a50": Entry("mg", "virtual drug amount of half the largest effect"),
+}
+
+# The scale of a state times `atol` is its absolute tolerance. A published Hill exponent can be as
+# low as 0.1, so that a drug concentration far below any assay still acts: drug states are followed
+# in relative terms down to 1e-14 of their unit.
+STATES = {
+    "depot": Entry("mg", "drug at the injection site", 1e-6),
+    "central": Entry("mg", "total drug in the central compartment", 1e-6),
+    "peripheral": Entry("mg", "drug in the peripheral compartment", 1e-6),
+    "target": Entry("mg/L", "total target, free and bound, as drug equivalents"),
+    "bcell": Entry("cells/uL", "B cells in blood"),
+    "bcell_tissue": Entry("cells/uL", "B cells in tissue, divided by the central volume"),
+    "virtual": Entry("mg", "virtual drug amount of a kinetic-pharmacodynamic model", 1e-6),
+}
+
+OUTPUTS = {
+    "conc": Entry("mg/L", "Total drug concentration"),
+    "conc_free": Entry("mg/L", "Free drug concentration"),
+    "amount": Entry("mg", "Virtual drug amount"),
+    "bcell": Entry("cells/uL", "B cells"),
+}
+
+
+class Route(NamedTuple):
+    """Where a dose goes: the state it enters and the parameter that scales it, if any."""
+
+    state: str
+    bioavailability: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A structural model: states, parameters, equations and outputs; code, no published numbers.
+
+    The functions are plain scalar Python (floats, indexing, `math`, and calls to such functions),
+    because every backend is made from their one source.
+
+    Parameters
+    ----------
+    name : str
+        Name in the registry and in model files.
+    title : str
+        One line for people.
+    states, parameters, outputs : tuple of str
+        Registered names, in the order in which the functions index them.
+    rhs : callable(t, y, p, u, dy)
+        Writes the time derivatives of the solver's states; `t` is the time since the first dose
+        [day], `u` the rate of infusion into each state [mg/day].
+    initial : callable(p, y)
+        Writes the states at baseline, without drug.
+    observe : callable(t, y, p, out)
+        Writes the outputs.
+    elimination : callable(t, y, p)
+        Returns the rate at which drug leaves the body [mg/day]; with `rhs` it must balance.
+    routes : mapping of str to Route
+        The state that a dose by each route enters.
+    defaults : mapping of str to float
+        Neutral values (0 or 1) of the parameters a model may leave out.
+    route_parameters : mapping of str to tuple of str
+        Parameters that are needed only when a dose is given by that route.
+    to_amounts, from_amounts : callable(y, p), optional
+        Convert the solver's states, in place, to those of the register and back, where they differ.
+
+    Raises
+    ------
+    ValueError
+        If a name is not registered, or a constant in capitals is not the position of its name.
+    """
+
+    name: str
+    title: str
+    states: tuple[str, ...]
+    parameters: tuple[str, ...]
+    outputs: tuple[str, ...]
+    rhs: Callable
+    initial: Callable
+    observe: Callable
+    elimination: Callable
+    routes: Mapping[str, Route]
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    route_parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    to_amounts: Callable | None = None
+    from_amounts: Callable | None = None
+
+    def __post_init__(self):
+        for names, register, what in (
+            (self.states, STATES, "state"),
+            (self.parameters, PARAMETERS, "parameter"),
+            (self.outputs, OUTPUTS, "output"),
+        ):
+            for name in names:
+                if name not in register:
+                    raise ValueError(f"structure {self.name}: {unknown(what, name, register)}")
+        self._check_constants(self.states, "state")
+        self._check_constants(self.parameters, "parameter")
+        for route in self.routes.values():
+            if route.state not in self.states:
+                raise ValueError(
+                    f"structure {self.name}: {unknown('state', route.state, self.states)}"
+                )
+
+    def _check_constants(self, names, what):
+        for function in self.functions():
+            for constant in function.__code__.co_names:
+                name = constant.lower()
+                value = function.__globals__.get(constant)
+                if not (constant.isupper() and name in names and isinstance(value, int)):
+                    continue
+                if names.index(name) != value:
+                    raise ValueError(
+                        f"structure {self.name}: constant {constant} = {value}, but {what} "
+                        f'"{name}" is number {names.index(name)}'
+                    )
+
+    def functions(self) -> list[Callable]:
+        """Return the equations of this structure, those it has."""
+        found = (self.rhs, self.initial, self.observe, self.elimination)
+        return [*found, *(f for f in (self.to_amounts, self.from_amounts) if f is not None)]
+
+    def drug_states(self) -> list[int]:
+        """Return the positions of the states that hold an amount of drug [mg]."""
+        return [i for i, name in enumerate(self.states) if STATES[name].unit == "mg"]
+
+    def state_scales(self) -> list[float]:
+        """Return the scale of each state, which times `atol` is its absolute tolerance."""
+        return [STATES[name].scale for name in self.states]
+
+
+#: Every structure by name.
+STRUCTURES: dict[str, Structure] = {}
+
+
+def register_structure(structure: Structure) -> Structure:
+    """Add a structure to the registry, so that model files can name it.
+
+    Raises
+    ------
+    ValueError
+        If a structure of that name from another module stands there.
+    """
+    present = STRUCTURES.get(structure.name, structure)
+    if present.rhs.__module__ != structure.rhs.__module__:
+        raise ValueError(f'a structure named "{structure.name}" is registered already')
+    STRUCTURES[structure.name] = structure
+    return structure
+
+
+def get_structure(name: str) -> Structure:
+    """Return the structure of that name; raise ValueError naming the nearest one."""
+    if name not in STRUCTURES:
+        raise ValueError(unknown("structure", name, STRUCTURES))
+    return STRUCTURES[name]
