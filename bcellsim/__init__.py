@@ -1,0 +1,56 @@
+"""Predict what an anti-CD20 antibody does to B cells, and when to redose.
+
+Research software: not medical advice.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+
+#: Where each public name lives; a module is imported when one of its names is first used.
+_PUBLIC = {
+    "Event": "regimen",
+    "Fit": "fit",
+    "METRICS": "metrics",
+    "Model": "model",
+    "Population": "population",
+    "Regimen": "regimen",
+    "Structure": "structures",
+    "check_library": "check",
+    "check_model": "check",
+    "explore": "explore",
+    "fit_individual": "fit",
+    "grid": "explore",
+    "list_models": "library",
+    "list_regimens": "library",
+    "load_model": "library",
+    "load_regimen": "library",
+    "read_observations": "observations",
+    "register_structure": "structures",
+    "sample_population": "population",
+    "simulate": "simulate",
+}
+
+__all__ = [*sorted(_PUBLIC), "plot"]
+
+
+class _Package(ModuleType):
+    """The package: public names are looked up when used, and no submodule hides a function."""
+
+    def __getattr__(self, name):
+        if name == "plot":
+            return import_module("bcellsim.plot")
+        if name in _PUBLIC:
+            return getattr(import_module(f"bcellsim.{_PUBLIC[name]}"), name)
+        raise AttributeError(f"module 'bcellsim' has no attribute {name!r}")
+
+    def __setattr__(self, name, value):
+        # Importing the module `simulate` would set it here in place of the function `simulate`.
+        if not (name in _PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self):
+        return __all__
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,297 @@
+"""Fit one patient's (or one mean) series of counts: MAP with the model as prior, or least squares.
+
+lmfit minimises the sum of squares of: the whitened random effects (MAP only), the standardised
+residuals, and sqrt(-2 log P) of each censored row. The Jacobian comes from central differences of
+all parameters solved in one call of the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import expit, logit
+
+from bcellsim.engine import solve
+from bcellsim.fit.likelihood import standardised_residuals
+from bcellsim.fit.result import Fit
+from bcellsim.library import load_model
+from bcellsim.model import Model
+from bcellsim.names import unknown
+from bcellsim.observations import covariates_of, one_subject, read_observations, regimen_of
+from bcellsim.population import Population, individual_subject
+from bcellsim.simulate import compile_events
+from bcellsim.structures import PARAMETERS
+from bcellsim.units import quantity
+
+# The engine's tolerance, and the step of the central differences on the log (or logit) scale: the
+# step's square (truncation) and the tolerance over the step (noise) both stay below 1e-5.
+_RTOL, _STEP = 1e-9, 1e-3
+# Least squares without prior keeps a parameter within this factor of its start.
+_WIDEST = 1e4
+
+
+def fit_individual(
+    model: Model | str,
+    observations,
+    *,
+    prior: str | None = "model",
+    fixed: Mapping | Iterable[str] = (),
+    start: Mapping | None = None,
+    sigma: float | Mapping | None = None,
+    covariates: Mapping | None = None,
+    subject: str | None = None,
+) -> Fit:
+    """Fit the parameters of one subject to its counts.
+
+    Parameters
+    ----------
+    model : Model or str
+        The model, its name, or the path of a model file.
+    observations : DataFrame or path
+        Doses and counts, from `read_observations`.
+    prior : str or None
+        ``"model"``: maximum a posteriori with the model's between-subject covariance as prior;
+        None: plain least squares of the parameters that are not fixed.
+    fixed : mapping or iterable of str
+        Parameters held, at a value given (``{"b0": 225}``) or at the typical one (``["emax"]``);
+        without a prior, those the model file marks as fixed are held too.
+    start : mapping, optional
+        Where the search begins, for some parameters.
+    sigma : float or mapping, optional
+        SD of the log-normal error, or one per output; the model's proportional SD by default.
+    covariates : mapping, optional
+        Covariates of the subject, beside those of the data.
+    subject : str, optional
+        Which subject, where the data hold several.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    ValueError
+        If data, model and arguments do not fit together; the sentence says what is missing.
+    """
+    model = load_model(model)
+    if prior not in ("model", None):
+        raise ValueError(f'prior = {prior!r}: "model" or None is wanted')
+    table = observations if hasattr(observations, "columns") else read_observations(observations)
+    problem = _Problem(model, one_subject(table, subject), prior, fixed, sigma, covariates)
+    problem.begin(start or {})
+    result = _minimise(problem)
+    return Fit.of(problem, result)
+
+
+def _minimise(problem):
+    import lmfit
+
+    params = lmfit.Parameters()
+    for name, value in problem.start.items():
+        free = name in problem.free
+        limits = {} if problem.prior else {"min": -np.log(_WIDEST), "max": np.log(_WIDEST)}
+        params.add(f"eta_{name}", value=value, vary=free, **(limits if free else {}))
+    minimiser = lmfit.Minimizer(
+        lambda p: problem.residuals(problem.vector(p)), params, scale_covar=False
+    )
+    return minimiser.leastsq(Dfun=lambda p: problem.jacobian(problem.vector(p)))
+
+
+class _Problem:
+    """The least-squares problem of one subject: from deviations eta to residuals."""
+
+    def __init__(self, model, table, prior, fixed, sigma, covariates):
+        self.model, self.table, self.prior = model, table, prior
+        self.covariates = self._covariates(covariates or {})
+        self.fixed = self._fixed(fixed)
+        self.names, self.free = self._choose()
+        self.rows = self._rows()
+        self.outputs = list(dict.fromkeys(self.rows["DVID"]))
+        self.sigmas = {output: self._sigma(output, sigma) for output in self.outputs}
+        self.sigma = self.rows["DVID"].map(self.sigmas).to_numpy(dtype=np.float64)
+        routes = [r for r in model.drug.routes if r in model.routes()] or model.routes()
+        self.regimen = regimen_of(table, default_route=routes[0])
+        self._prepare()
+
+    def _covariates(self, given):
+        found = {**covariates_of(self.table), **given}
+        known = {**self.model.covariates, "WT": None, "BSA": None}
+        for name in given:
+            if name not in known:
+                raise ValueError(f"model {self.model.name}: {unknown('covariate', name, known)}")
+        for name, covariate in self.model.covariates.items():
+            if name in found or covariate.default is not None or covariate.follows:
+                continue
+            raise ValueError(
+                f"model {self.model.name} needs covariate {name} ({covariate.meaning}"
+                f"{', ' + covariate.unit if covariate.unit else ''}): give it as a column of the "
+                f"data or with covariates (reference {covariate.reference:g})"
+            )
+        return {name: value for name, value in found.items() if name in known}
+
+    def _fixed(self, fixed):
+        names = self.model.structure.parameters
+        given = dict(fixed) if isinstance(fixed, Mapping) else dict.fromkeys(fixed)
+        for name, value in given.items():
+            if name not in names:
+                raise ValueError(f"model {self.model.name}: {unknown('parameter', name, names)}")
+            if value is not None:
+                given[name] = quantity(value, PARAMETERS[name].unit, what=name)
+        return given
+
+    def _choose(self):
+        """Return the parameters that have a deviation, and those of them that are searched."""
+        effects, published = self.model.random_effects, self.model.parameters
+        if self.prior:
+            if not effects.names:
+                raise ValueError(
+                    f"model {self.model.name} has no published variability to serve as prior; "
+                    "use prior=None"
+                )
+            names = list(effects.names)
+        else:
+            names = [name for name in published if not published[name].fixed]
+            names += [name for name in self.fixed if name not in names]
+        for name, value in self.fixed.items():
+            if name not in names and value is not None:
+                names.append(name)
+        free = [n for n in names if n not in self.fixed and (not self.prior or n in effects.names)]
+        if not free:
+            raise ValueError("every parameter is fixed; there is nothing to fit")
+        return names, free
+
+    def _rows(self):
+        rows = self.table[(self.table["EVID"] == 0) & self.table["DV"].notna()]
+        if not len(rows):
+            raise ValueError("the data hold no observation to fit (a row with DV, EVID 0)")
+        for output in rows["DVID"].unique():
+            self.model.require_output(output)
+        return rows
+
+    def _sigma(self, output, sigma):
+        given = sigma.get(output) if isinstance(sigma, Mapping) else sigma
+        if given is None:
+            error = self.model.residual_error.get(output)
+            given = error.prop_sd if error else None
+        if not given:
+            raise ValueError(
+                f"model {self.model.name} has no published error of {output}; give sigma, the SD "
+                "of its logarithm"
+            )
+        if not (np.isfinite(given) and given > 0):
+            raise ValueError(f"sigma = {given}: a finite number above 0 is wanted")
+        return float(given)
+
+    def _prepare(self):
+        rows, outputs = self.rows, self.model.structure.outputs
+        self.times, self.at = np.unique(rows["TIME"].to_numpy(), return_inverse=True)
+        self.which = np.array([outputs.index(output) for output in rows["DVID"]])
+        self.observed = rows["DV"].to_numpy(dtype=np.float64)
+        self.censored = rows["CENS"].to_numpy() == 1
+        self.limit = rows["LIMIT"].to_numpy(dtype=np.float64)
+        self.typical = individual_subject(
+            self.model, self.covariates, np.zeros((1, len(self.model.random_effects.names)))
+        )
+        last = max(self.times[-1], self.table["TIME"].max())
+        # One schedule serves every trial vector: doses depend on the covariates only.
+        self.events = compile_events(
+            self.model, self.regimen, self.typical, float(np.nextafter(last, np.inf))
+        )
+        if self.prior:
+            self.whiten = np.linalg.inv(self.model.random_effects.factor())
+
+    def begin(self, start):
+        """Set the starting deviations: those given, those of fixed values, otherwise 0."""
+        given = {**start, **{k: v for k, v in self.fixed.items() if v is not None}}
+        self.start = dict.fromkeys(self.names, 0.0)
+        for name, value in given.items():
+            if name not in self.start:
+                raise ValueError(f"start: {unknown('parameter', name, self.names)}")
+            j = self.model.structure.parameters.index(name)
+            reference = self.typical.parameters[0, j]
+            value = quantity(value, PARAMETERS[name].unit, what=name)
+            if value <= 0 or (self._logit(name) and value >= 1):
+                raise ValueError(f"{name} = {value:g} is outside its range")
+            scale = logit if self._logit(name) else np.log
+            self.start[name] = float(scale(value) - scale(reference))
+
+    def _logit(self, name):
+        effects = self.model.random_effects
+        scales = dict(zip(effects.names, effects.distributions, strict=True))
+        return scales.get(name) == "logit"
+
+    def vector(self, params) -> np.ndarray:
+        """Return the deviations in the order of `names` from lmfit's parameters."""
+        return np.array([params[f"eta_{name}"].value for name in self.names])
+
+    def parameters(self, deviations: np.ndarray) -> np.ndarray:
+        """Return individual parameters of deviations (n, n_names), shape (n, n_parameters)."""
+        n = len(deviations)
+        effects = self.model.random_effects.names
+        if self.prior:
+            eta = np.zeros((n, len(effects)))
+            for j, name in enumerate(effects):
+                eta[:, j] = deviations[:, self.names.index(name)]
+            values = individual_subject(self.model, self.covariates, eta).parameters
+        else:
+            values = np.repeat(self.typical.parameters, n, axis=0)
+        for j, name in enumerate(self.names):
+            if self.prior and name in effects:
+                continue
+            column = self.model.structure.parameters.index(name)
+            if self._logit(name):
+                values[:, column] = expit(logit(values[:, column]) + deviations[:, j])
+            else:
+                values[:, column] *= np.exp(deviations[:, j])
+        return values
+
+    def centre(self) -> np.ndarray:
+        """Return the deviations of the typical subject, fixed ones at their values."""
+        return np.array([0.0 if n in self.free else self.start[n] for n in self.names])
+
+    def outputs_at(self, times: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+        """Return every output for deviations (n, n_names), shape (n, n_times, n_outputs)."""
+        schedule = np.zeros(len(deviations), dtype=np.int64)
+        return solve(
+            self.model.structure, self.parameters(deviations),
+            replace(self.events, schedule=schedule), times, rtol=_RTOL, atol=_RTOL * 1e-2,
+        ).values  # fmt: skip
+
+    def predict(self, deviations: np.ndarray) -> np.ndarray:
+        """Return predictions of every row for deviations (n, n_names), shape (n, n_rows)."""
+        return self.outputs_at(self.times, deviations)[:, self.at, self.which]
+
+    def residuals_of(self, deviations: np.ndarray) -> np.ndarray:
+        """Return the residual vectors of several deviations, shape (n, n_residuals)."""
+        rows = standardised_residuals(
+            self.observed, self.predict(deviations), self.sigma, self.censored, self.limit
+        )
+        # A trial step so far out that the prediction is not a number must not be attractive.
+        rows = np.nan_to_num(rows, nan=1e6, posinf=1e6, neginf=-1e6)
+        if not self.prior:
+            return rows
+        positions = [self.names.index(name) for name in self.model.random_effects.names]
+        return np.concatenate([deviations[:, positions] @ self.whiten.T, rows], axis=1)
+
+    def residuals(self, deviation: np.ndarray) -> np.ndarray:
+        """Return the residual vector of one deviation."""
+        return self.residuals_of(deviation[None, :])[0]
+
+    def jacobian(self, deviation: np.ndarray) -> np.ndarray:
+        """Return the derivatives with respect to the free deviations (n_residuals, n_free)."""
+        free = [self.names.index(name) for name in self.free]
+        trial = np.repeat(deviation[None, :], 2 * len(free), axis=0)
+        for k, j in enumerate(free):
+            trial[2 * k, j] += _STEP
+            trial[2 * k + 1, j] -= _STEP
+        residuals = self.residuals_of(trial)
+        return (residuals[0::2] - residuals[1::2]).T / (2.0 * _STEP)
+
+    def subject(self, deviation: np.ndarray) -> Population:
+        """Return the fitted subject, for `simulate`."""
+        return Population(
+            self.model, np.arange(1), self.typical.covariates,
+            np.zeros((1, 0)), self.parameters(deviation[None, :]), None,
+        )  # fmt: skip

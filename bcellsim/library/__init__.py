@@ -1,0 +1,155 @@
+"""The library: published models, drugs and regimens, each one TOML file."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from bcellsim.library.build import build_model
+from bcellsim.library.schema import DrugFile, ModelFile, RegimenFile
+from bcellsim.library.tables import read_table
+from bcellsim.model import Drug, Model
+from bcellsim.names import unknown
+from bcellsim.regimen import Regimen
+
+__all__ = [
+    "list_models",
+    "list_regimens",
+    "load_drug",
+    "load_model",
+    "load_regimen",
+    "model_names",
+    "reference",
+]
+
+_FOLDER = Path(__file__).parent
+
+
+def _names(kind: str) -> list[str]:
+    return sorted(path.stem for path in (_FOLDER / kind).glob("*.toml"))
+
+
+def model_names() -> list[str]:
+    """Return the names of the models in the library."""
+    return _names("models")
+
+
+@cache
+def _references() -> dict[str, dict[str, str]]:
+    text = (_FOLDER / "references.bib").read_text(encoding="utf-8")
+    entries = re.findall(r"@\w+\{(\w+),\n(.*?)\n\}", text, flags=re.DOTALL)
+    return {key: dict(re.findall(r"(\w+)\s*=\s*\{(.*?)\},?\s*$", body, re.M)) for key, body in entries}
+
+
+def reference(key: str) -> dict[str, str]:
+    """Return the fields of an entry of `references.bib`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such entry.
+    """
+    if key not in _references():
+        raise ValueError(unknown("citation", key, _references()))
+    return _references()[key]
+
+
+def load_drug(name: str) -> Drug:
+    """Return a drug of the library; raise ValueError naming the nearest one."""
+    if name not in _names("drugs"):
+        raise ValueError(unknown("drug", name, _names("drugs")))
+    file = read_table(_FOLDER / "drugs" / f"{name}.toml", DrugFile)
+    return Drug(file.name, file.target, tuple(file.routes), file.molar_mass, file.source)
+
+
+def load_model(name: str | Path | Model) -> Model:
+    """Load a published model, or one's own model file.
+
+    Parameters
+    ----------
+    name : str or Path
+        A name of `list_models`, with ``:variant`` behind it where the file has variants, or the
+        path of a ``.toml`` file.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or something in the file is wrong (file, line, key).
+    FileNotFoundError
+        If the path does not exist.
+
+    Examples
+    --------
+    >>> load_model("yu2022_ofatumumab").structure.name
+    'tmdd_qss'
+    """
+    if isinstance(name, Model):
+        return name
+    if str(name).endswith(".toml"):
+        path, variant = Path(name), ""
+        if not path.is_file():
+            raise FileNotFoundError(f"no model file {path}")
+    else:
+        stem, _, variant = str(name).partition(":")
+        if stem not in model_names():
+            raise ValueError(unknown("model", stem, model_names()))
+        path = _FOLDER / "models" / f"{stem}.toml"
+    return _load_file(path, variant)
+
+
+def _load_file(path: Path, variant: str) -> Model:
+    file = read_table(path, ModelFile)
+    if file.name != path.stem:
+        raise ValueError(f'{path}, name: "{file.name}" is not the name of the file, "{path.stem}"')
+    try:
+        drug = load_drug(file.drug)
+        doi = reference(file.citation).get("doi", "") if file.citation else ""
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return build_model(file, drug, doi, variant, path)
+
+
+def list_models():
+    """Return a DataFrame of the library: name, drug, disease, structure, outputs, status, citation."""
+    import pandas as pd
+
+    return pd.DataFrame([load_model(name).summary() for name in model_names()])
+
+
+def load_regimen(name: str | Regimen) -> Regimen:
+    """Return a regimen of the library by name, or parse a shorthand.
+
+    Parameters
+    ----------
+    name : str
+        ``"ofatumumab_rms"``, or ``"20 mg sc at 0 d, 7 d, 14 d; 20 mg sc q4w from 4 w"``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(name, Regimen):
+        return name
+    if name in _names("regimens"):
+        file = read_table(_FOLDER / "regimens" / f"{name}.toml", RegimenFile)
+        return Regimen.parse(file.shorthand, label=name, drug=file.drug, source=file.source)
+    if re.fullmatch(r"\s*[A-Za-z_]\w*\s*", name):
+        raise ValueError(unknown("regimen", name.strip(), _names("regimens")))
+    return Regimen.parse(name)
+
+
+def list_regimens():
+    """Return a DataFrame of the regimens of the library: name, title, drug, shorthand, source."""
+    import pandas as pd
+
+    files = [
+        read_table(_FOLDER / "regimens" / f"{name}.toml", RegimenFile)
+        for name in _names("regimens")
+    ]
+    return pd.DataFrame([file.model_dump() for file in files])

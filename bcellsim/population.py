@@ -1,0 +1,211 @@
+"""Virtual subjects: covariates and individual parameters, sampled once, used for every regimen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtri
+
+from bcellsim.draws import check_seed, normals, uniforms
+from bcellsim.library import load_model
+from bcellsim.model import Covariate, Model
+from bcellsim.names import unknown
+
+#: Covariates that any model accepts, because doses per kg or m2 need them, with their unit.
+BODY_SIZE = {"WT": "kg", "BSA": "m2"}
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Subjects of one model.
+
+    Parameters
+    ----------
+    model : Model
+        The model they were made for.
+    subjects : array (n_subjects,)
+        Subject numbers or names.
+    covariates : dict of str to float array (n_subjects,)
+        Covariates given or sampled.
+    eta : float array (n_subjects, n_random_effects)
+        Random effects.
+    parameters : float array (n_subjects, n_parameters)
+        Individual parameters in the structure's order, internal units.
+    seed : int or None
+        Seed of the random effects; None where there are none.
+    """
+
+    model: Model
+    subjects: np.ndarray
+    covariates: dict[str, np.ndarray]
+    eta: np.ndarray
+    parameters: np.ndarray
+    seed: int | None
+
+    def __len__(self):
+        return len(self.subjects)
+
+    def table(self):
+        """Return a DataFrame with a row a subject: covariates, then individual parameters."""
+        import pandas as pd
+
+        names = self.model.structure.parameters
+        return pd.DataFrame(
+            {**self.covariates, **dict(zip(names, self.parameters.T, strict=True))},
+            index=pd.Index(self.subjects, name="subject"),
+        )
+
+
+def sample_population(
+    model: Model | str, n: int | None = None, *, covariates="reference", seed: int | None = None
+) -> Population:
+    """Sample virtual subjects of a model, with its full between-subject covariance.
+
+    Parameters
+    ----------
+    model : Model or str
+        The model, or its name.
+    n : int, optional
+        Number of subjects; the rows of `covariates` when that is a table.
+    covariates : str, mapping or DataFrame
+        ``"reference"`` (default), ``"study"`` (sampled from the published median and range), a
+        mapping of covariate to value (the others at reference) or to ``"study"``, or a table with
+        a row a subject.
+    seed : int, optional
+        Seed; one is drawn and recorded if none is given. The draws of subject k depend on the seed
+        and k only.
+
+    Returns
+    -------
+    Population
+
+    Raises
+    ------
+    ValueError
+        If a covariate is unknown, missing from the table or not finite, or `n` is not positive.
+
+    Examples
+    --------
+    >>> len(sample_population("yu2022_ofatumumab", 10, covariates={"WT": 82}, seed=1))
+    10
+    """
+    model = load_model(model)
+    seed = check_seed(seed)
+    if hasattr(covariates, "columns"):
+        if n not in (None, len(covariates)):
+            raise ValueError(f"n = {n}, but the table of covariates has {len(covariates)} rows")
+        n = len(covariates)
+        if n == 0:
+            raise ValueError("the table of covariates is empty")
+    n = _check_size(n)
+    numbers = np.arange(n)
+    values = _covariates(model, covariates, numbers, seed)
+    effects = model.random_effects
+    if not effects.names and model.missing:
+        raise ValueError(
+            f"model {model.name} has no published variability to sample a population from"
+        )
+    eta = normals(seed, "eta", numbers, len(effects.names)) @ effects.factor().T
+    return Population(model, numbers, values, eta, model.individual(values, eta), seed)
+
+
+def typical_subject(model: Model | str, covariates: Mapping | None = None) -> Population:
+    """Return the typical subject: no random effects, reference covariates unless given."""
+    model = load_model(model)
+    numbers = np.arange(1)
+    values = _covariates(model, covariates or "reference", numbers, 0)
+    eta = np.zeros((1, len(model.random_effects.names)))
+    return Population(model, numbers, values, eta, model.individual(values, eta), None)
+
+
+def individual_subject(model: Model, covariates: Mapping, eta: np.ndarray) -> Population:
+    """Return subjects with the given random effects (n_subjects, n_random_effects)."""
+    numbers = np.arange(len(eta))
+    values = _covariates(model, covariates, numbers, 0)
+    return Population(model, numbers, values, eta, model.individual(values, eta), None)
+
+
+def _check_size(n):
+    if n is None or isinstance(n, bool) or int(n) != n or n < 1:
+        raise ValueError(f"n = {n}: a number of subjects of 1 or more is wanted")
+    return int(n)
+
+
+def _covariates(model, given, subjects, seed):
+    """Return the covariates of each subject, those of the model and those given beside them."""
+    n = len(subjects)
+    if hasattr(given, "columns"):
+        given = {str(column): given[column].to_numpy() for column in given.columns}
+        given = {name: given[name] for name in given if name != "ID"}
+        table = True
+    else:
+        table = False
+    if isinstance(given, str):
+        if given not in ("reference", "study"):
+            raise ValueError(unknown("kind of covariates", given, ["reference", "study"]))
+        given = dict.fromkeys(model.covariates, given)
+    known = {**dict.fromkeys(BODY_SIZE), **model.covariates}
+    for name in given:
+        if name not in known and not table:
+            raise ValueError(f"model {model.name}: {unknown('covariate', name, known)}")
+    values = {}
+    for i, (name, covariate) in enumerate(model.covariates.items()):
+        if covariate.follows and given.get(name, "reference") in ("reference", "study"):
+            continue
+        if name not in given and table and covariate.default is None:
+            raise ValueError(
+                f"model {model.name} needs covariate {name} ({covariate.meaning}"
+                f"{', ' + covariate.unit if covariate.unit else ''}), and the table has no such "
+                f"column; its columns are {', '.join(given)}"
+            )
+        values[name] = _values(given.get(name, "reference"), covariate, i, subjects, seed)
+    for name in given:
+        if name not in model.covariates and name in BODY_SIZE:
+            values[name] = _numbers(given[name], name, n)
+    return values
+
+
+def _values(given, covariate, position, subjects, seed):
+    if isinstance(given, str):
+        if given == "study" and (covariate.study or covariate.default is None):
+            return _sample_study(covariate, position, subjects, seed)
+        if given in ("reference", "study"):
+            return np.full(len(subjects), covariate.reference)
+    return _numbers(given, covariate.name, len(subjects))
+
+
+def _numbers(given, name, n):
+    try:
+        values = np.broadcast_to(np.asarray(given, dtype=np.float64), (n,)).copy()
+    except ValueError:
+        raise ValueError(f"covariate {name}: numbers are wanted, not {given!r}") from None
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"covariate {name}: a value is missing or not finite")
+    if name in BODY_SIZE and np.any(values <= 0):
+        raise ValueError(f"covariate {name}: a value is not above 0")
+    return values
+
+
+def _sample_study(covariate: Covariate, position, subjects, seed):
+    """Sample the study's distribution of a covariate.
+
+    Papers give a median and a range. The shape is an assumption: log-normal about the median, its
+    two halves widened so that the largest of n subjects is expected at the ends of the range
+    (Blom 1958), and cut there.
+    """
+    study = covariate.study
+    u = uniforms(seed, "covariate", subjects, 1, replicate=position)[:, 0]
+    if "share" in study:
+        return (u < study["share"]).astype(np.float64)
+    if not {"median", "low", "high"} <= set(study):
+        raise ValueError(
+            f"covariate {covariate.name}: the distribution of the study is not in the model file; "
+            "give values"
+        )
+    extreme = ndtri((study["n"] - 0.375) / (study["n"] + 0.25)) if "n" in study else 3.0
+    z = ndtri(u)
+    low, high = (np.log(study[end] / study["median"]) / extreme for end in ("low", "high"))
+    values = study["median"] * np.exp(np.where(z < 0, -low, high) * z)
+    return np.clip(values, study["low"], study["high"])

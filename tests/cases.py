@@ -1,0 +1,185 @@
+"""Parameter vectors and schedules for any structure in the registry, for the tests only.
+
+A structure that is added later needs nothing here: a parameter without a value below gets one by
+its name in `TEST_VALUES`, or else by its unit in `VALUE_BY_UNIT`. Those are invented test values.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from bcellsim.engine import Events
+from bcellsim.engine.events import DOSE, FACTOR, MULTIPLY, RATE, RESET
+from bcellsim.structures import PARAMETERS, STATES, STRUCTURES
+
+#: Arguments of `solve`. With an atol of 1e-14 (1e-20 mg for drug) LSODA stalled in a subject of Yu
+#: 2022 with a Hill exponent of 0.06; its counts at 1e-12 and 1e-10 agree to 1e-12 of themselves.
+REFERENCE = {"rtol": 1e-11, "atol": 1e-12, "backend": "reference"}
+
+NMOL = 0.146  # mg/L per nmol/L at 146 kDa (ofatumumab)
+
+#: Published typical values, in internal units (see reference/models.md).
+PUBLISHED = {
+    # Yu 2022, Table 3: ofatumumab SC, 70 kg, 38 y.
+    "tmdd_qss": {
+        "ka": 0.157, "f_sc": 0.685, "cl": 0.34, "vc": 2.62, "q": 0.358, "vp": 2.8, "kint": 1.31,
+        "kd": 0.167 * NMOL, "koff": 5.53, "r0": 32.5 * NMOL, "ksyn0": 0.985 * NMOL,
+        "ksyn_inf": 0.0554 * NMOL, "kdes": 2.58 / 365.25, "b0": 194.0, "kout": 0.0124,
+        "emax": 159.0, "ec50": 0.0057, "hill": 2.81, "qb": 0.78, "vb": 3.7,
+    },
+    # Chen 2024, Table 2: rituximab IV, BSA 0.9 m2.
+    "turnover": {
+        "cl": 0.2086, "vc": 1.86, "q": 0.18, "vp": 1.9, "b0": 395.0, "kout": 0.051, "emax": 99.6,
+        "ec50": 5.87, "hill": 1.0,
+    },
+}  # fmt: skip
+
+#: Invented, plausible values for the names of the register.
+TEST_VALUES = {
+    "ka": 0.2, "f_sc": 0.7, "cl": 0.3, "cl_t": 0.1, "kdes": 0.01, "vc": 3.0, "q": 0.4, "vp": 3.0,
+    "kint": 1.0, "kd": 0.02, "koff": 5.0, "r0": 5.0, "ksyn0": 0.15, "ksyn_inf": 0.01, "b0": 200.0,
+    "kout": 0.03, "emax": 100.0, "ec50": 1.0, "hill": 1.5, "qb": 0.8, "vb": 3.5, "kel": 0.05,
+    "a50": 5.0,
+}  # fmt: skip
+
+#: Invented values for a name that the register gains later.
+VALUE_BY_UNIT = {"1/day": 0.1, "L/day": 0.3, "L": 3.0, "mg/L": 1.0, "mg": 10.0, "cells/uL": 200.0}
+
+SD = 0.4  # of the logarithm of every parameter in random vectors ...
+PUBLISHED_SD = {"tmdd_qss": {"hill": 1.46}}  # ... but for Yu 2022's very variable exponent
+LARGEST_HILL = 50.0
+
+
+def typical(structure):
+    """Return a typical parameter vector of any structure (n_parameters,)."""
+    values = {**TEST_VALUES, **PUBLISHED.get(structure.name, {})}
+    return np.array(
+        [values.get(n, VALUE_BY_UNIT.get(PARAMETERS[n].unit, 1.0)) for n in structure.parameters]
+    )
+
+
+def parameter(structure, name, vectors):
+    """Return the column of a parameter, or None where the structure has none of that name."""
+    names = structure.parameters
+    return vectors[..., names.index(name)] if name in names else None
+
+
+def changed(structure, **values):
+    """Return the typical vector with some parameters set, those the structure has."""
+    vector = typical(structure)
+    for name, value in values.items():
+        if name in structure.parameters:
+            vector[structure.parameters.index(name)] = value
+    return vector
+
+
+def random_vectors(structure, n, seed):
+    """Return log-normal vectors around the typical one (n, n_parameters)."""
+    sd = {**dict.fromkeys(structure.parameters, SD), **PUBLISHED_SD.get(structure.name, {})}
+    eta = np.random.default_rng(seed).standard_normal((n, len(sd))) * list(sd.values())
+    vectors = typical(structure) * np.exp(eta)
+    for name, largest in (("f_sc", 0.99), ("hill", LARGEST_HILL)):
+        column = parameter(structure, name, vectors)
+        if column is not None:
+            column[:] = np.minimum(column, largest)
+    return vectors
+
+
+def dose(structure, time, amount, route=None):
+    """Return the row of a bolus by a route (the first one by default)."""
+    state, factor = structure.routes[route or next(iter(structure.routes))]
+    scale = structure.parameters.index(factor) if factor else -1
+    return (time, DOSE, structure.states.index(state), amount, scale)
+
+
+def infusion(structure, time, amount, duration, route=None):
+    """Return the two rows of an infusion."""
+    _, _, state, _, scale = dose(structure, time, amount, route)
+    return [
+        (time, RATE, state, amount / duration, scale),
+        (time + duration, RATE, state, 0.0, scale),
+    ]
+
+
+def random_doses(structure, rng, horizon):
+    """Return boluses and infusions by every route, 1 to 1000 mg, at irregular times."""
+    rows = []
+    for time in np.sort(rng.uniform(0.0, horizon, rng.integers(3, 9))):
+        route = rng.choice(list(structure.routes))
+        amount = np.exp(rng.uniform(0.0, np.log(1000.0)))
+        if rng.random() < 0.5:
+            rows.append(dose(structure, time, amount, route))
+        else:
+            rows += infusion(structure, time, amount, rng.uniform(0.05, 3.0), route)
+    return rows
+
+
+def random_rows(structure, rng, horizon):
+    """Return an irregular schedule with every kind of event."""
+    rows = random_doses(structure, rng, horizon)
+    for _ in range(rng.integers(0, 4)):  # such as plasma exchange
+        state = rng.integers(len(structure.states))
+        rows.append((rng.uniform(0, horizon), MULTIPLY, state, rng.uniform(0.2, 1.5), -1))
+    for _ in range(rng.integers(0, 3)):  # such as a co-therapy
+        index = rng.integers(len(structure.parameters))
+        begin, end = np.sort(rng.uniform(0.0, horizon, 2))
+        rows.append((begin, FACTOR, index, np.exp(rng.normal(0.0, 0.5)), -1))
+        rows.append((end, FACTOR, index, 1.0, -1))
+    if rng.random() < 0.2:
+        rows.append((rng.uniform(0.0, horizon), RESET, 0, 0.0, -1))
+    return rows
+
+
+def random_events(structure, n, seed, horizon=365.0, rows=random_rows):
+    """Return one random schedule for each of n subjects."""
+    rng = np.random.default_rng(seed)
+    return Events.from_rows([rows(structure, rng, horizon) for _ in range(n)], np.arange(n))
+
+
+def one(rows):
+    """Return the events of one subject."""
+    return Events.from_rows([rows], [0])
+
+
+def bcell(structure):
+    """Return the position of the B-cell count among the outputs."""
+    return structure.outputs.index("bcell")
+
+
+def scaled_error(structure, vectors, values, expected, floor=1e-3):
+    """Return |B - expected B| / max(|expected B|, floor b0), (n_subjects, n_times)."""
+    b, wanted = (v[..., bcell(structure)] for v in (values, expected))
+    scale = floor * parameter(structure, "b0", np.atleast_2d(vectors))[:, None]
+    return np.abs(b - wanted) / np.maximum(np.abs(wanted), scale)
+
+
+def with_eliminated(structure, recorded):
+    """Return a copy with one more drug state: what has left the body; it appends states to a list.
+
+    For the reference backend. The states are recorded as amounts, whenever an output is taken.
+    """
+    spare = next(n for n, e in STATES.items() if e.unit == "mg" and n not in structure.states)
+    last = len(structure.states)
+
+    def rhs(t, y, p, u, dy):
+        structure.rhs(t, y, p, u, dy)
+        dy[last] = structure.elimination(t, y, p)
+
+    def initial(p, y):
+        structure.initial(p, y)
+        y[last] = 0.0
+
+    def observe(t, y, p, out):
+        amounts = list(y)
+        if structure.to_amounts:
+            structure.to_amounts(amounts, p)
+        recorded.append(amounts)
+        structure.observe(t, y, p, out)
+
+    return replace(
+        structure, states=(*structure.states, spare), rhs=rhs, initial=initial, observe=observe
+    )
+
+
+ALL = list(STRUCTURES.values())
+IDS = list(STRUCTURES)

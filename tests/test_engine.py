@@ -1,0 +1,466 @@
+"""The engine: the compiled backend against the reference, and what every solve must keep."""
+
+import sys
+from dataclasses import replace
+
+import cases
+import numpy as np
+import pytest
+from cases import one
+from scipy.linalg import expm
+
+from bcellsim.engine import NODES, STATUS, Events, solve
+from bcellsim.engine.events import FACTOR, MULTIPLY, RESET
+from bcellsim.engine.lower import compiled_kernel, kernel_source
+from bcellsim.structures import get_structure
+
+# Error of a count, of max(B, 0.001 b0), at the default rtol of 1e-6: ten rtol; and thirty (the bar
+# of shared/engine.md) where 200 subjects include Hill exponents of 45, a switch within one step.
+DEFAULT_ERROR = {30: 1e-5, 200: 3e-5}
+OTHER_OUTPUT_ERROR = 1e-5  # of max(C, 0.001 of the subject's largest C)
+LINEAR = 1e-6  # the default rtol; the closed form is exact
+SAME = 1e-6  # a restart or another grid changes steps, so values within the tolerance only
+POLYNOMIAL = 1e-9  # five nodes fix a polynomial of degree four up to roundings
+TIMES = np.linspace(0.0, 400.0, 134)
+
+each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
+KPD, TURNOVER = get_structure("kpd"), get_structure("turnover")
+
+
+def many(structure, n=16, seed=20):
+    """Return vectors, events and times of n random subjects."""
+    return cases.random_vectors(structure, n, seed), cases.random_events(structure, n, seed), TIMES
+
+
+def take(events, subjects):
+    """Return the events of some of the subjects."""
+    return replace(events, schedule=events.schedule[subjects])
+
+
+# Against the reference
+
+
+@each
+@pytest.mark.parametrize(("n", "seed"), [(30, 10), (200, 100)])
+def test_agrees_with_the_reference(structure, n, seed):
+    vectors, events, times = many(structure, n, seed)
+    expected = solve(structure, vectors, events, times, **cases.REFERENCE)
+    solution = solve(structure, vectors, events, times)
+    assert np.all(expected.status == 0)
+    assert np.all(solution.status == 0)
+    error = cases.scaled_error(structure, vectors, solution.values, expected.values)
+    assert error.max() <= DEFAULT_ERROR[n], f"subject {error.max(axis=1).argmax()}"
+    others = [i for i in range(len(structure.outputs)) if i != cases.bcell(structure)]
+    values, wanted = solution.values[..., others], expected.values[..., others]
+    scale = np.maximum(np.abs(wanted), 1e-3 * wanted.max(axis=1, keepdims=True) + 1e-12)
+    assert np.max(np.abs(values - wanted) / scale) <= OTHER_OUTPUT_ERROR
+
+
+@each
+def test_tighter_tolerance_gives_smaller_error(structure):
+    vectors, events, times = many(structure, 10, 30)
+    expected = solve(structure, vectors, events, times, **cases.REFERENCE).values
+    errors = []
+    for rtol in (1e-4, 1e-6, 1e-8):
+        values = solve(structure, vectors, events, times, rtol=rtol, atol=rtol / 100).values
+        errors.append(cases.scaled_error(structure, vectors, values, expected).max())
+    assert errors[0] > 5 * errors[1] > 25 * errors[2]
+
+
+def exact_turnover(vector, rows, times):
+    """Return the concentration of linear PK by matrix exponentials, event by event."""
+    p = dict(zip(TURNOVER.parameters, vector, strict=True))
+    a = np.zeros((6, 6))  # depot, central, peripheral, and their constant inputs
+    a[0, 0], a[1, 0] = -p["ka"], p["ka"]
+    a[1, 1:3] = -(p["cl"] + p["q"]) / p["vc"], p["q"] / p["vp"]
+    a[2, 1:3] = p["q"] / p["vc"], -p["q"] / p["vp"]
+    a[:3, 3:] = np.eye(3)
+    conc, y, now = [], np.zeros(6), 0.0
+    stops = sorted([(t, 0, None) for t in times] + [(row[0], 1, row) for row in rows],
+                   key=lambda stop: stop[:2])  # fmt: skip
+    for time, _, row in stops:
+        y, now = expm(a * (time - now)) @ y, time
+        if row is None:
+            conc.append(y[1] / p["vc"])
+            continue
+        _, kind, state, value, scale = row
+        value *= vector[scale] if scale >= 0 else 1.0
+        if kind == cases.DOSE:
+            y[state] += value
+        else:
+            y[3 + state] = value
+    return np.array(conc)
+
+
+@pytest.mark.parametrize("backend", ["tsit5", "reference"])
+def test_linear_pk_against_the_matrix_exponential(backend):
+    vectors = np.vstack([cases.changed(TURNOVER, cl_t=0.0), cases.random_vectors(TURNOVER, 4, 40)])
+    cases.parameter(TURNOVER, "cl_t", vectors)[:] = 0.0
+    rows = [cases.dose(TURNOVER, 0.0, 20.0, "sc"), *cases.infusion(TURNOVER, 14.0, 500.0, 4 / 24,
+            "iv"), *cases.infusion(TURNOVER, 30.0, 100.0, 5.0, "sc")]  # fmt: skip
+    rows.append(cases.dose(TURNOVER, 42.0, 300.0, "iv"))
+    times = np.sort(np.r_[np.linspace(0, 90, 31), 14.0 + np.linspace(0, 0.3, 10)])
+    events = Events.from_rows([rows], np.zeros(len(vectors), int))
+    values = solve(TURNOVER, vectors, events, times, backend=backend).values
+    expected = np.array([exact_turnover(vector, rows, times) for vector in vectors])
+    if backend == "tsit5":
+        assert values[..., 0] == pytest.approx(expected, rel=LINEAR, abs=1e-12)
+    values = solve(TURNOVER, vectors, events, times, backend=backend, rtol=1e-9, atol=1e-11).values
+    assert values[..., 0] == pytest.approx(expected, rel=20e-9, abs=1e-12)
+
+
+# A subject's result is its own
+
+
+@each
+def test_same_bits_in_any_order_chunk_and_number_of_threads(structure):
+    vectors, events, times = many(structure, 70)
+    whole = solve(structure, vectors, events, times, threads=1)
+    for threads in (2, 4):
+        again = solve(structure, vectors, events, times, threads=threads)
+        assert np.array_equal(again.values, whole.values)
+        assert np.array_equal(again.steps, whole.steps)
+    order = np.random.default_rng(0).permutation(len(vectors))
+    for subjects in (order, np.arange(5), np.arange(66, 70), [33], np.repeat([2, 9], 3)):
+        part = solve(structure, vectors[subjects], take(events, subjects), times)
+        assert np.array_equal(part.values, whole.values[subjects])
+
+
+@each
+def test_own_times_for_each_subject(structure):
+    vectors, events, times = many(structure, 3)
+    own = np.full((3, 20), np.nan)
+    for i, count in enumerate((20, 7, 1)):
+        own[i, :count] = times[:count]
+    values = solve(structure, vectors, events, own, until=400.0).values
+    shared = solve(structure, vectors, events, times).values
+    for i, count in enumerate((20, 7, 1)):
+        assert np.array_equal(values[i, :count], shared[i, :count])
+        assert np.all(np.isnan(values[i, count:]))
+
+
+@each
+def test_splitting_at_events_that_do_nothing(structure):
+    vectors, _, times = many(structure, 6, 50)
+    rows = [cases.dose(structure, 7.0 * i, 50.0, r) for i, r in enumerate(structure.routes)]
+    rng = np.random.default_rng(51)
+    idle = [(t, MULTIPLY, i % len(structure.states), 1.0, -1)
+            for i, t in enumerate(rng.uniform(0, 300, 20))]  # fmt: skip
+    idle += [(t, FACTOR, i % len(structure.parameters), 1.0, -1)
+             for i, t in enumerate(rng.uniform(0, 300, 20))]  # fmt: skip
+    zeros = np.zeros(len(vectors), int)
+    tight = {"rtol": 1e-8, "atol": 1e-10}  # at the default two solves may differ by 10 rtol
+    plain = solve(structure, vectors, Events.from_rows([rows], zeros), times, **tight)
+    split = solve(structure, vectors, Events.from_rows([rows + idle], zeros), times, **tight)
+    assert cases.scaled_error(structure, vectors, split.values, plain.values).max() < SAME
+
+
+@each
+def test_the_output_grid_does_not_change_values(structure):
+    vectors, events, times = many(structure, 6, 60)
+    coarse = solve(structure, vectors, events, times[::19], until=400.0).values
+    fine_times = np.union1d(times, np.linspace(0.0, 400.0, 3001))
+    fine = solve(structure, vectors, events, fine_times).values
+    same = fine[:, np.searchsorted(fine_times, times[::19])]
+    assert cases.scaled_error(structure, vectors, coarse, same).max() < SAME
+
+
+# Events
+
+
+@each
+@pytest.mark.parametrize("backend", ["tsit5", "reference"])
+def test_output_on_a_dose_day_is_the_trough(structure, backend):
+    route = next(r for r, (state, _) in structure.routes.items() if state != "depot")
+    rows = [cases.dose(structure, t, 100.0, route) for t in (0.0, 28.0)]
+    times = [0.0, 1e-9, 28.0 - 1e-9, 28.0, 28.0 + 1e-9]
+    drug = solve(structure, cases.typical(structure)[None], one(rows), times, backend=backend)
+    drug = drug.values[0, :, 0]
+    assert drug[0] == 0
+    assert drug[1] > 0
+    assert drug[3] == pytest.approx(drug[2], rel=1e-6)
+    assert drug[4] - drug[3] == pytest.approx(drug[1], rel=1e-6)
+
+
+@each
+def test_dense_solution_agrees_with_the_values(structure):
+    vectors, events, times = many(structure, 4, 70)
+    solution = solve(structure, vectors, events, times, dense=structure.outputs)
+    dense = solution.dense
+    for i, j in np.ndindex(len(vectors), len(times)):
+        steps = slice(dense.start[i], dense.start[i + 1])
+        start, width = dense.time[steps], dense.width[steps]
+        step = np.searchsorted(start, times[j]) - 1  # a time between steps belongs to the earlier
+        if step < 0:
+            continue
+        theta = (times[j] - start[step]) / width[step]
+        assert 0 < theta <= 1 + 1e-9
+        for o, name in enumerate(structure.outputs):
+            nodes = dense.nodes[name][steps]
+            value = np.polynomial.polynomial.polyval(
+                theta, np.linalg.solve(np.vander(NODES, increasing=True), nodes[step])
+            )
+            # An output that is not linear in the states is a polynomial only nearly.
+            tolerance = POLYNOMIAL if name == "bcell" else 1e-5
+            scale = solution.values[i, :, o].max() + 1e-12
+            assert abs(value - solution.values[i, j, o]) < tolerance * scale
+
+
+@each
+def test_dense_steps_join(structure):
+    vectors, events, _ = many(structure, 4, 70)
+    dense = solve(structure, vectors, events, [], until=400.0, dense=("bcell",)).dense
+    for i in range(len(vectors)):
+        steps = slice(dense.start[i], dense.start[i + 1])
+        start, width = dense.time[steps], dense.width[steps]
+        assert start[1:] == pytest.approx((start + width)[:-1], abs=1e-9)
+        assert start[-1] + width[-1] == pytest.approx(400.0)
+    alone = solve(structure, vectors[[2]], take(events, [2]), [], until=400.0, dense=("bcell",))
+    mine = slice(dense.start[2], dense.start[3])
+    assert np.array_equal(alone.dense.nodes["bcell"], dense.nodes["bcell"][mine])
+
+
+def test_an_infusion_over_four_hours_delivers_its_amount():
+    vector = cases.changed(KPD, kel=0.0)
+    rows = cases.infusion(KPD, 1.0, 500.0, 4 / 24)
+    values = solve(KPD, vector[None], one(rows), [1.0, 1.0 + 2 / 24, 1.0 + 4 / 24, 9.0]).values
+    assert values[0, :, 0] == pytest.approx([0, 250, 500, 500], rel=1e-12)
+
+
+@each
+def test_bolus_and_a_very_short_infusion(structure):
+    vector, route = cases.typical(structure)[None], next(iter(structure.routes))
+    second = 1 / 86400
+    bolus = one([cases.dose(structure, 3.0, 100.0, route)])
+    short = one(cases.infusion(structure, 3.0, 100.0, second, route))
+    a, b = (solve(structure, vector, e, [4.0, 10.0, 50.0, 200.0]).values for e in (bolus, short))
+    assert a == pytest.approx(b, rel=3e-5)  # a second of 4 d, and the tolerance
+
+
+def test_overlapping_doses_at_one_time_add():
+    vector = cases.changed(KPD, kel=0.0)[None]
+    rows = [cases.dose(KPD, 1.0, 10.0), cases.dose(KPD, 1.0, 5.0)]
+    rows.append((1.0, MULTIPLY, 0, 2.0, -1))  # after both: the order given holds
+    assert solve(KPD, vector, one(rows), [2.0]).values[0, 0, 0] == pytest.approx(30.0)
+
+
+@each
+def test_bioavailability_scales_the_dose(structure):
+    for route, (_, factor) in structure.routes.items():
+        if factor is None:
+            continue
+        half = cases.changed(structure, **{factor: 0.5})
+        whole = cases.changed(structure, **{factor: 1.0})
+        a = solve(structure, half[None], one([cases.dose(structure, 0, 100.0, route)]), TIMES)
+        b = solve(structure, whole[None], one([cases.dose(structure, 0, 50.0, route)]), TIMES)
+        assert np.array_equal(a.values, b.values)
+
+
+@each
+@pytest.mark.parametrize("backend", ["tsit5", "reference"])
+def test_reset_returns_to_baseline(structure, backend):
+    rows = [cases.dose(structure, 0.0, 50.0), *cases.infusion(structure, 20.0, 200.0, 60.0)]
+    rows[-1] = (50.0, RESET, 0, 0.0, -1)  # instead of the row that ends the infusion
+    vector = cases.typical(structure)
+    solution = solve(structure, vector[None], one(rows), [50.0, 51.0, 300.0], backend=backend)
+    b = solution.values[0, :, cases.bcell(structure)]
+    b0 = float(cases.parameter(structure, "b0", vector))
+    assert b[0] < 0.9 * b0
+    assert np.abs(b[1:] / b0 - 1).max() < SAME
+    assert np.all(np.delete(solution.values[0, 1:], cases.bcell(structure), axis=1) == 0)
+
+
+@each
+def test_factor_zero_then_one_restores_the_parameter(structure):
+    dose = cases.dose(structure, 0.0, 50.0)
+    kout = structure.parameters.index("kout")
+    bcell = structure.states.index("bcell")
+    changed = [(30.0, FACTOR, kout, 0.0, -1), (30.0, FACTOR, kout, 1.0, -1)]
+    idle = [(30.0, MULTIPLY, bcell, 1.0, -1), (30.0, MULTIPLY, bcell, 1.0, -1)]
+    vector = cases.typical(structure)[None]
+    a, b = (solve(structure, vector, one([dose, *rows]), TIMES).values for rows in (changed, idle))
+    assert np.array_equal(a, b)
+
+
+def test_a_factor_acts_while_it_holds():
+    vector = cases.changed(KPD, kel=0.1)
+    kel = KPD.parameters.index("kel")
+    rows = [cases.dose(KPD, 0.0, 100.0), (10.0, FACTOR, kel, 0.0, -1), (20.0, FACTOR, kel, 3.0, -1)]
+    drug = solve(KPD, vector[None], one(rows), [10.0, 20.0, 30.0]).values[0, :, 0]
+    assert drug == pytest.approx(100 * np.exp([-1, -1, -4]), rel=1e-5)
+
+
+def test_events_after_the_end_do_nothing():
+    vector = cases.typical(KPD)[None]
+    early, late = cases.dose(KPD, 0.0, 10.0), cases.dose(KPD, 50.0, 10.0)
+    a, b = (solve(KPD, vector, one(rows), [0.0, 40.0]).values for rows in ([early], [early, late]))
+    assert np.array_equal(a, b)
+
+
+def test_the_clock_counts_from_the_first_dose():
+    vector = cases.changed(TURNOVER, cl_t=0.5, kdes=0.1)[None]
+    kwargs = {"until": 1060.0}
+    a = solve(TURNOVER, vector, one([cases.dose(TURNOVER, 0, 50.0)]), [0.0, 20.0, 60.0])
+    for shift in (-30.0, 1000.0):
+        events = one([cases.dose(TURNOVER, shift, 50.0)])
+        b = solve(TURNOVER, vector, events, np.array([0.0, 20.0, 60.0]) + shift, **kwargs)
+        assert b.values == pytest.approx(a.values, rel=SAME)
+
+
+# Failures
+
+
+@each
+def test_step_limit(structure):
+    vectors, events, times = many(structure, 3)
+    solution = solve(structure, vectors, events, times, max_steps=10)
+    assert solution.status.tolist() == [1, 1, 1]
+    assert np.all(solution.steps == 10)
+    assert np.all(np.isnan(solution.values[:, -1]))
+    known = solve(structure, vectors, events, times).values
+    written = ~np.isnan(solution.values)
+    assert np.array_equal(solution.values[written], known[written])
+
+
+@each
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("backend", ["tsit5", "reference"])
+def test_a_parameter_that_is_not_finite(structure, bad, backend):
+    vectors, events, times = many(structure, 3)
+    good = solve(structure, vectors, events, times[:40], backend=backend).values
+    for index in range(len(structure.parameters)) if backend == "tsit5" else [0]:
+        broken = vectors.copy()
+        broken[1, index] = bad
+        solution = solve(structure, broken, events, times[:40], backend=backend)
+        assert solution.status.tolist() == [0, 3, 0]
+        assert np.all(np.isnan(solution.values[1]))
+        assert np.array_equal(solution.values[[0, 2]], good[[0, 2]])
+
+
+@each
+@pytest.mark.parametrize("amount", [np.nan, np.inf])
+def test_a_dose_that_is_not_finite(structure, amount):
+    events = one([cases.dose(structure, 5.0, amount)])
+    solution = solve(structure, cases.typical(structure)[None], events, [5.0, 6.0])
+    assert solution.status[0] == 3
+    assert np.all(np.isfinite(solution.values[0, 0]))
+    assert np.all(np.isnan(solution.values[0, 1]))
+
+
+@pytest.mark.parametrize("backend", ["tsit5", "reference"])
+def test_singular_equations_are_a_status(backend):
+    vector = cases.changed(TURNOVER, vc=0.0)
+    events = one([cases.dose(TURNOVER, 0.0, 10.0)])
+    solution = solve(TURNOVER, vector[None], events, [1.0], backend=backend)
+    assert solution.status[0] in (2, 3)
+    assert np.isnan(solution.values).all()
+
+
+def test_every_status_has_a_sentence():
+    assert sorted(STATUS) == [0, 1, 2, 3]
+
+
+VECTOR = cases.typical(KPD)[None]
+NOTHING = one([])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((VECTOR[0], NOTHING, [1.0]), {}, r"params has shape \(6,\); structure kpd wants"),
+        ((VECTOR[:, :5], NOTHING, [1.0]), {}, r"params has shape \(1, 5\)"),
+        ((np.tile(VECTOR, (2, 1)), NOTHING, [1.0]), {}, "events are for 1 subjects, params for 2"),
+        ((VECTOR, NOTHING, np.ones((3, 2))), {}, "times has shape"),
+        ((VECTOR, NOTHING, [2.0, 1.0]), {}, "ascending order"),
+        ((VECTOR, NOTHING, [0.0, np.nan, 1.0]), {}, "ascending order"),
+        ((VECTOR, NOTHING, [-np.inf, 1.0]), {}, "finite"),
+        ((VECTOR, NOTHING, [0.0, np.inf]), {}, "finite"),
+        ((VECTOR, NOTHING, [0.0, np.inf]), {"until": 5.0}, "finite"),
+        ((VECTOR, NOTHING, []), {}, "give output times, or until"),
+        ((VECTOR, NOTHING, [1.0]), {"until": np.nan}, "not finite"),
+        ((VECTOR, NOTHING, [1.0]), {"backend": "tsit"}, 'backend "tsit"; did you mean "tsit5"'),
+        ((VECTOR, NOTHING, [1.0]), {"dense": ("bcel",)}, 'output "bcel"; did you mean "bcell"'),
+        ((VECTOR, NOTHING, [1.0]), {"dense": ("bcell",), "backend": "reference"}, "continuous"),
+    ],
+)
+def test_wrong_arguments(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        solve(KPD, *arguments, **options)
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_of_times_may_end_in_several_nan():
+    vectors = np.tile(VECTOR, (2, 1))
+    times = [[0.0, 1.0, 2.0], [0.0, np.nan, np.nan]]
+    solution = solve(KPD, vectors, Events.from_rows([[]], [0, 0]), times)
+    assert solution.values[1, 0, 1] == solution.values[0, 0, 1]
+
+
+def test_progress_ends_at_the_total():
+    vectors, events, times = many(KPD, 70)
+    for threads in (1, 2):
+        seen = []
+        solve(KPD, vectors, events, times, threads=threads,
+              progress=lambda done, total, seen=seen: seen.append((done, total)))  # fmt: skip
+        assert seen[-1] == (70, 70)
+        assert seen == sorted(seen)
+
+
+def test_an_error_in_progress_stops_the_run():
+    vectors, events, times = many(KPD, 70)
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        solve(KPD, vectors, events, times, threads=2, progress=stop)
+
+
+# Lowering and the cache
+
+
+def with_numpy(t, y, p, u, dy):
+    dy[0] = np.exp(y[0])
+
+
+def test_a_structure_that_uses_numpy_is_refused():
+    message = 'structure kpd, .*test_engine.py, function with_numpy: "np" cannot be compiled'
+    with pytest.raises(ValueError, match=message):
+        kernel_source(replace(KPD, rhs=with_numpy))
+
+
+def test_a_structure_without_a_source_is_refused():
+    space = {}
+    exec("def typed(t, y, p, u, dy):\n    dy[0] = 1.0", space)
+    with pytest.raises(ValueError, match="function typed: its source cannot be read"):
+        kernel_source(replace(KPD, rhs=space["typed"]))
+
+
+def test_the_cache_folder_is_honoured(tmp_path, monkeypatch, capsys):
+    vectors, events, times = many(KPD, 2)
+    known = solve(KPD, vectors, events, times).values
+    capsys.readouterr()
+    monkeypatch.setenv("BCELLSIM_CACHE_DIR", str(tmp_path))
+    for message in ('bcellsim: compiling structure "kpd"', ""):
+        compiled_kernel.cache_clear()
+        assert np.array_equal(solve(KPD, vectors, events, times).values, known)
+        seen = capsys.readouterr()
+        assert message in seen.err
+        assert bool(seen.err) == bool(message)
+        assert seen.out == ""
+    files = list(tmp_path.glob("kpd_*.py"))
+    assert len(files) == 1
+    assert list(tmp_path.glob("__pycache__/kpd_*.nbi"))
+    assert files[0].stem in sys.modules
+    compiled_kernel.cache_clear()
+
+
+def test_an_unwritable_cache_folder_is_replaced(tmp_path, monkeypatch):
+    from bcellsim.engine.lower import cache_directory
+
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("BCELLSIM_CACHE_DIR", str(blocked / "kernels"))
+    folder = cache_directory()
+    assert folder.is_dir()
+    assert blocked not in folder.parents
