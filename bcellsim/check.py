@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.engine import Trajectories
 from bcellsim.library import load_model, load_regimen, model_names
-from bcellsim.metrics import METRICS, Question, Trajectories
+from bcellsim.metrics import METRICS, Question
 from bcellsim.model import Check, Model
 from bcellsim.names import unknown
 from bcellsim.population import sample_population, typical_subject
@@ -154,14 +155,10 @@ def _value(model, check, covariates):
         )  # fmt: skip
     opens, closes = [days(t) for t in check.window] if check.window else (0.0, days("2 y"))
     regimen = replace(load_regimen(check.regimen), drug=model.drug.name)
-    solution = solve_regimen(
-        regimen, people, np.empty(0), until=closes, dense=(check.endpoint,)
-    )
+    solution = solve_regimen(regimen, people, np.empty(0), until=closes, dense=(check.endpoint,))
     given = np.array([event.time for event in regimen.doses(closes)])
     question = Question(check.threshold or np.nan, np.nan, opens, closes, given)
-    values = ENDPOINTS[check.metric][0](
-        Trajectories.of(solution.dense, check.endpoint), question
-    )
+    values = ENDPOINTS[check.metric][0](Trajectories.of(solution.dense, check.endpoint), question)
     if check.statistic == "geometric_mean":
         return float(np.exp(np.mean(np.log(values))))
     return float(np.median(values))

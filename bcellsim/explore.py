@@ -75,7 +75,7 @@ def grid(
         _check_loading(first, begin, interval)
         single = Regimen.parse(amount)
         if len(single.events) != 1 or single.events[0].every is not None:
-            raise ValueError(f'dose "{amount}": one dose with its route, as in "20 mg sc", is wanted')
+            raise ValueError(f'dose "{amount}": one dose and its route is wanted, as in "20 mg sc"')
         repeated = replace(single.events[0], time=begin, every=step, count=None)
         plan = Regimen((repeated,)) if first is None else first + Regimen((repeated,))
         name = amount.strip()

@@ -9,19 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
 
 import numpy as np
 
-from bcellsim.engine import NODES, Dense
-
-# Each step is looked at on this many points; between two of them the count is taken as monotone.
-_POINTS = np.linspace(0.0, 1.0, 9)
-_TO_POWERS = np.linalg.inv(np.vander(NODES, increasing=True)).T
-_WEIGHTS = _TO_POWERS @ (1.0 / np.arange(1, 6))  # of the integral over a whole step
-_BISECTIONS = 40
-# Lebesgue constant of the five nodes: how far beyond its values there an interpolant can go.
-_LEBESGUE = 1.7
+from bcellsim.engine import Trajectories, evaluate
 
 
 @dataclass(frozen=True)
@@ -46,248 +37,6 @@ class Question:
     closes: float
     doses: np.ndarray
     follow_up: float = 0.0
-
-
-@dataclass(frozen=True)
-class Trajectories:
-    """The continuous course of one output for many subjects, as a polynomial per step.
-
-    Parameters
-    ----------
-    start : int array (n_subjects + 1,)
-        Where each subject's steps begin.
-    time, width : float array (n_steps,)
-        Start and width of each step [day].
-    nodes : float array (n_steps, 5)
-        Values at `bcellsim.engine.NODES` within each step.
-    """
-
-    start: np.ndarray
-    time: np.ndarray
-    width: np.ndarray
-    nodes: np.ndarray
-
-    @classmethod
-    def of(cls, dense: Dense, output: str) -> Trajectories:
-        """Take one recorded output of a solution."""
-        return cls(dense.start, dense.time, dense.width, dense.nodes[output])
-
-    @property
-    def n_subjects(self) -> int:
-        """Return the number of subjects."""
-        return len(self.start) - 1
-
-    @cached_property
-    def subject(self) -> np.ndarray:
-        """Return the subject of each step."""
-        return np.repeat(np.arange(self.n_subjects), np.diff(self.start))
-
-    @cached_property
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return what each step's polynomial cannot go below and above."""
-        low, high = reduce(np.minimum, self.nodes.T), reduce(np.maximum, self.nodes.T)
-        beyond = 0.5 * (_LEBESGUE - 1.0) * (high - low)
-        return low - beyond, high + beyond
-
-    @cached_property
-    def _windows(self) -> dict[tuple[float, float], Pieces]:
-        return {}
-
-    def within(self, opens: float, closes: float) -> Pieces:
-        """Return the parts of the steps that lie in a window [day]."""
-        window = float(opens), float(closes)
-        if window not in self._windows:
-            self._windows[window] = self._cut(*window)
-        return self._windows[window]
-
-    def _cut(self, opens, closes):
-        end = self.time + self.width
-        steps = np.flatnonzero((end > opens) & (self.time < closes))
-        low = np.clip((opens - self.time[steps]) / self.width[steps], 0.0, 1.0)
-        high = np.clip((closes - self.time[steps]) / self.width[steps], 0.0, 1.0)
-        return Pieces(self, steps, low, high)
-
-    def before(self, times: np.ndarray) -> np.ndarray:
-        """Return the values as `times` are reached from before, shape (n_subjects, n_times).
-
-        NaN where a subject's course does not reach a time.
-        """
-        # Subjects one after the other on one long axis, on which the steps are sorted.
-        end = self.time + self.width
-        length = max(end.max(), times.max()) - min(self.time.min(), times.min()) + 1.0
-        wanted = np.arange(self.n_subjects)[:, None] * length + times
-        step = np.searchsorted(self.subject * length + self.time, wanted, side="left") - 1
-        theta = (times - self.time[step]) / self.width[step]
-        value = evaluate(self.nodes[step] @ _TO_POWERS, np.minimum(theta, 1.0))
-        inside = (step >= self.start[:-1, None]) & (theta <= 1.0 + 1e-9)
-        return np.where(inside, value, np.nan)
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """Parts of steps: from `low` to `high` (0 to 1) within each of `steps`."""
-
-    whole: Trajectories
-    steps: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    @cached_property
-    def subject(self) -> np.ndarray:
-        """Return the subject of each piece."""
-        return self.whole.subject[self.steps]
-
-    def some(self, which: np.ndarray) -> Pieces:
-        """Return a choice of the pieces."""
-        return Pieces(self.whole, self.steps[which], self.low[which], self.high[which])
-
-    def powers(self) -> np.ndarray:
-        """Return each piece's polynomial coefficients, constant first (n_pieces, 5)."""
-        return self.whole.nodes[self.steps] @ _TO_POWERS
-
-    def at(self, theta: np.ndarray) -> np.ndarray:
-        """Return the time of positions within the steps [day]."""
-        return self.whole.time[self.steps] + theta * self.whole.width[self.steps]
-
-    def grid(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return positions and values on a fine grid of each piece, shape (n_pieces, 9)."""
-        theta = self.low[:, None] + (self.high - self.low)[:, None] * _POINTS
-        return theta, evaluate(self.powers()[:, None, :], theta)
-
-    def days(self, per_piece: np.ndarray) -> np.ndarray:
-        """Sum a length within each piece over each subject [day], shape (n_subjects,)."""
-        return np.bincount(
-            self.subject,
-            weights=per_piece * self.whole.width[self.steps],
-            minlength=self.whole.n_subjects,
-        )
-
-    def crossings(self, level: float) -> Crossings:
-        """Return every crossing of a level."""
-        lowest, highest = (bound[self.steps] for bound in self.whole.bounds)
-        near = self.some((lowest <= level) & (highest > level))
-        theta, value = near.grid()
-        above = value > level
-        piece, point = np.nonzero(above[:, 1:] != above[:, :-1])
-        rising = above[piece, point + 1]
-        chosen = near.some(piece)
-        root = _bisect(
-            chosen.powers(), theta[piece, point], theta[piece, point + 1], level, rising
-        )
-        # A jump (or the rounding) between one step and the next crosses too.
-        first, last = self.whole.nodes[self.steps, 0], self.whole.nodes[self.steps, -1]
-        same = (np.diff(self.subject) == 0) & (np.diff(self.steps) == 1)
-        joint = np.flatnonzero(same & ((first[1:] > level) != (last[:-1] > level))) + 1
-        return Crossings(
-            np.concatenate([chosen.subject, self.subject[joint]]),
-            np.concatenate([chosen.at(root), self.whole.time[self.steps[joint]]]),
-            np.concatenate([rising, first[joint] > level]),
-        )
-
-    def days_above(self, level: float) -> np.ndarray:
-        """Return the time above a level [day], shape (n_subjects,)."""
-        lowest, highest = (bound[self.steps] for bound in self.whole.bounds)
-        all_above = self.some(lowest > level)
-        near = self.some((lowest <= level) & (highest > level))
-        theta, value = near.grid()
-        above = value > level
-        piece, point = np.nonzero(above[:, 1:] != above[:, :-1])
-        rising = above[piece, point + 1]
-        low, high = theta[piece, point], theta[piece, point + 1]
-        root = _bisect(near.some(piece).powers(), low, high, level, rising)
-        span = np.diff(theta, axis=1) * (above[:, 1:] & above[:, :-1])
-        span[piece, point] = np.where(rising, high - root, root - low)
-        return all_above.days(all_above.high - all_above.low) + near.days(span.sum(axis=1))
-
-    def integral(self) -> np.ndarray:
-        """Return the integral over the pieces of each subject, shape (n_subjects,)."""
-        per_step = self.whole.nodes[self.steps] @ _WEIGHTS
-        cut = np.flatnonzero((self.low > 0.0) | (self.high < 1.0))
-        part, order = self.some(cut), np.arange(1, 6)
-        ends = part.high[:, None] ** order - part.low[:, None] ** order
-        per_step[cut] = (part.powers() / order * ends).sum(axis=1)
-        return self.days(per_step)
-
-    @cached_property
-    def highest(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the largest value of each subject, and its time [day]."""
-        return self._extreme(1.0)
-
-    @cached_property
-    def lowest(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the smallest value of each subject, and its time [day]."""
-        return self._extreme(-1.0)
-
-    def _extreme(self, sign):
-        n = self.whole.n_subjects
-        best, when = np.full(n, np.nan), np.full(n, np.nan)
-        # Only steps that could hold the extreme: their bound reaches a value that is attained.
-        attained = reduce(np.maximum, (sign * self.whole.nodes.T[:, self.steps]))
-        attained[(self.low > 0.0) | (self.high < 1.0)] = -np.inf
-        reached = np.full(n, -np.inf)
-        np.maximum.at(reached, self.subject, attained)
-        bound = sign * self.whole.bounds[1 if sign > 0 else 0][self.steps]
-        near = self.some(bound >= reached[self.subject])
-        if not len(near.steps):
-            return best, when
-        theta, value = near.grid()
-        order = np.lexsort((-(sign * value).max(axis=1), near.subject))
-        subject, first = np.unique(near.subject[order], return_index=True)
-        piece = order[first]
-        point = np.argmax(sign * value[piece], axis=1)
-        low = theta[piece, np.maximum(point - 1, 0)]
-        high = theta[piece, np.minimum(point + 1, len(_POINTS) - 1)]
-        chosen = near.some(piece)
-        powers = chosen.powers()
-        root = _golden(powers, low, high, sign)
-        refined, coarse = evaluate(powers, root), value[piece, point]
-        better = sign * refined > sign * coarse
-        best[subject] = np.where(better, refined, coarse)
-        when[subject] = chosen.at(np.where(better, root, theta[piece, point]))
-        return best, when
-
-
-@dataclass(frozen=True)
-class Crossings:
-    """Crossings of a level: subject, time [day] and whether upwards."""
-
-    subject: np.ndarray
-    time: np.ndarray
-    rising: np.ndarray
-
-    def first(self, n_subjects: int, *, rising: bool, after: np.ndarray) -> np.ndarray:
-        """Return each subject's first crossing in that direction after a time; inf if none."""
-        found = np.full(n_subjects, np.inf)
-        use = (self.rising == rising) & (self.time >= after[self.subject])
-        np.minimum.at(found, self.subject[use], self.time[use])
-        return found
-
-
-def evaluate(powers: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Evaluate polynomials (..., 5) at positions `theta` (...)."""
-    value = powers[..., 4]
-    for j in (3, 2, 1, 0):
-        value = value * theta + powers[..., j]
-    return value
-
-
-def _bisect(powers, low, high, level, rising):
-    """Return where each polynomial crosses the level between two positions that bracket it."""
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        beyond = (evaluate(powers, middle) > level) == rising
-        low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
-    return 0.5 * (low + high)
-
-
-def _golden(powers, low, high, sign):
-    """Return where each polynomial is largest (sign 1) or smallest (-1) between two positions."""
-    ratio = 0.5 * (np.sqrt(5.0) - 1.0)
-    for _ in range(_BISECTIONS):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        left = sign * evaluate(powers, a) > sign * evaluate(powers, b)
-        low, high = np.where(left, low, a), np.where(left, b, high)
-    return 0.5 * (low + high)
 
 
 @dataclass(frozen=True)
@@ -408,8 +157,12 @@ def c_max(trajectories: Trajectories, question: Question) -> np.ndarray:
 
 @metric(unit="mg/L", output="conc")
 def c_trough(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the lowest total concentration just before a dose in the window [mg/L]; NaN if none."""
-    given = question.doses[(question.doses >= question.opens) & (question.doses <= question.closes)]
+    """Return the lowest total concentration just before a dose in the window [mg/L].
+
+    NaN without a dose in the window.
+    """
+    inside = (question.doses >= question.opens) & (question.doses <= question.closes)
+    given = question.doses[inside]
     if not len(given):
         return np.full(trajectories.n_subjects, np.nan)
     return trajectories.before(given).min(axis=1)

@@ -117,7 +117,7 @@ class CovariateEffect:
 
 @dataclass(frozen=True)
 class ResidualError:
-    """Residual error of an output: ``combined2`` SD^2 = add^2 + (prop f)^2, ``combined1`` the sum."""
+    """Residual error: ``combined2`` SD^2 = add_sd^2 + (prop_sd f)^2, ``combined1`` their sum."""
 
     prop_sd: float = 0.0
     add_sd: float = 0.0

@@ -1,4 +1,4 @@
-"""Reading observed counts and doses: NONMEM-style tables, every mistake named by line and column."""
+"""Observed counts and doses: NONMEM-style tables, every mistake named by line and column."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from bcellsim.units import convert
 if TYPE_CHECKING:
     import pandas as pd
 
-_NUMBERS = ("TIME", "AMT", "RATE", "DUR", "EVID", "ADDL", "II", "MDV", "CENS", "LIMIT", "BLQ", "LLOQ")
+_NUMBERS = ("TIME", "AMT", "RATE", "DUR", "EVID", "ADDL", "II", "MDV", "CENS", "LIMIT", "BLQ",
+            "LLOQ")  # fmt: skip
 _TEXTS = ("ID", "DV", "CMT", "DVID", "UNIT")
 _REFUSED = {
     "SS": "steady-state doses are not supported; write the doses out",

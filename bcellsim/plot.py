@@ -54,12 +54,14 @@ def trajectories(
     for axis, name in zip(axes[:, 0], [output, lower], strict=False):
         for i in range(data.sizes["regimen"]):
             _band(axis, data, name, i)
-        axis.set_ylabel(f"{data[name].attrs['long_name']} [{data[name].attrs['unit']}]")
+        about = data[name].attrs
+        axis.set_ylabel(f"{about['long_name']}\n[{about['unit']}]")
     _log_axis(top)
     _thresholds(top, below)
     _dose_ticks(top, data)
     if data.sizes["regimen"] > 1 or data.sizes.get("subject", 1) > 1:
-        top.legend(fontsize="small", loc="lower right")
+        handles, labels = top.get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=2)
     axes[-1, 0].set_xlabel("Time since first dose [day]")
     axes[-1, 0].set_ylim(bottom=0)
     axes[-1, 0].set_xlim(float(data.time[0]), float(data.time[-1]))
@@ -79,7 +81,7 @@ def _band(axis, data, name, i):
         values.transpose("subject", "time").values, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0
     )
     if data.sizes["regimen"] <= _MOST_RIBBONS:
-        band = "90 and 50 % of subjects" if data.sizes["regimen"] == 1 else None
+        band = "50 and 90 % of subjects" if i == data.sizes["regimen"] - 1 else None
         axis.fill_between(time, quantiles[0], quantiles[4], color=colour, alpha=0.15, lw=0)
         axis.fill_between(
             time, quantiles[1], quantiles[3], color=colour, alpha=0.3, lw=0, label=band
@@ -215,7 +217,7 @@ def heatmap(
     figure, axes = plt.subplots(
         lines, columns, squeeze=False, sharex=True, sharey=True, layout="constrained",
         figsize=(1.8 + columns * max(2.5, 0.75 * len(intervals)),
-                 1.6 + lines * max(1.0, 0.5 * len(doses))),
+                 1.6 + lines * max(1.6, 0.5 * len(doses))),
     )  # fmt: skip
     share = value in ("suppressed_throughout", "suppressed_fraction_mean")
     image = None
@@ -233,8 +235,8 @@ def heatmap(
         axis.set_yticks(range(len(doses)), doses)
     for axis in axes[-1]:
         axis.set_xlabel("Interval [week]")
-    label = "Share of patients suppressed throughout" if value == "suppressed_throughout" else value
-    figure.colorbar(image, ax=axes, label=label)
+    labels = {"suppressed_throughout": "Share of patients\nsuppressed throughout"}
+    figure.colorbar(image, ax=axes, label=labels.get(value, value))
     facts = table.attrs
     if facts:
         until = facts.get("until", np.nan) / 365.25

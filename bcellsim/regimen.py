@@ -1,96 +1,28 @@
-"""Regimens: what is done to the patient and when, as data, and the shorthand clinicians write."""
+"""Regimens: what is done to the patient and when, and the shorthand clinicians write."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import count, islice, pairwise, takewhile
+from itertools import islice, pairwise
 
-from bcellsim.names import unknown
+from bcellsim.event import (
+    ROUTES,
+    Event,
+    format_time,
+    require,
+    require_known,
+    whole_number,
+)
 from bcellsim.units import convert, days, split_quantity
 
-KINDS = ("dose", "multiply", "modify", "reset")
-ROUTES = ("iv", "sc")
-DOSE_UNITS = ("mg", "mg/kg", "mg/m2")
 MAX_OCCURRENCES = 100_000  # of one event; beyond it an interval was mistyped
 
 _MASS_UNITS = {"mg": "mg", "g": "g", "ug": "ug", "mcg": "ug"}  # as written: as in `units`
 _UNITS = _MASS_UNITS | {"mg/kg": None, "mg/m2": None}
 _WORD = re.compile(r"\b(max|over|at|from|every|sc|iv|[qx](?=[\s\d.+-]|$))(?![a-z])")
-# Units tried in turn to write a time exactly, with the decimals allowed.
-_TIME_UNITS = (("w", 0), ("d", 0), ("y", 0), ("mo", 0), ("d", 3), ("h", 2), ("min", 0))
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing done to the patient, once or repeated; times may be text, such as ``"4 w"``."""
-
-    kind: str  # dose; multiply (a state, at once); modify (a parameter, for a while); reset
-    time: float  # of the first occurrence [day]
-    amount: float = 0.0  # dose, in `unit`
-    unit: str = "mg"  # mg, mg/kg, mg/m2
-    cap: float | None = None  # largest dose, for doses per kg or m2 [mg]
-    route: str | None = None  # sc, iv
-    duration: float = 0.0  # of the infusion, or of what is modified [day]
-    target: str | None = None  # state multiplied or parameter modified
-    factor: float = 1.0
-    every: float | None = None  # interval of repetition [day]
-    count: int | None = 1  # number of occurrences; None is open-ended
-
-    def __post_init__(self):
-        _known("kind of event", self.kind, KINDS)
-        for field, what in (("time", "time"), ("duration", "duration"), ("every", "interval")):
-            if getattr(self, field) is not None:
-                object.__setattr__(self, field, days(getattr(self, field), what))
-        _check(self.duration >= 0, f"the duration must not be negative, not {self.duration:g} d")
-        _check(self.every is None or self.every > 0, "the interval must be longer than 0 d")
-        if self.count is not None:
-            object.__setattr__(self, "count", _whole(self.count, "the number of doses"))
-        _check(self.count == 1 or self.every, 'what is repeated needs an interval, as in "q4w"')
-        if self.kind == "dose":
-            self._check_dose()
-        elif self.kind != "reset":
-            _check(self.target, f'"{self.kind}" needs a target, a state or parameter by name')
-            _check(0 <= self.factor < math.inf, f"a factor must be 0 or more, not {self.factor:g}")
-            _check(self.kind == "multiply" or self.duration, '"modify" needs a duration, above 0 d')
-
-    def _check_dose(self):
-        text = f"{_number(self.amount)} {self.unit}"
-        _check(0 < self.amount < math.inf, f"a dose must be a number above 0, not {text}")
-        _known("dose unit", self.unit, DOSE_UNITS)
-        _check(self.route, f'dose "{text}" has no route; write sc or iv, as in "{text} sc"')
-        _check(self.route in ROUTES, f'unknown route "{self.route}"; write sc or iv')
-        if self.cap is not None:
-            _check(self.unit != "mg", f'dose "{text}" cannot have a max; mg/kg and mg/m2 can')
-            _check(0 < self.cap < math.inf, f"max must be a number above 0, not {self.cap:g} mg")
-
-    def occurrences(self, until: float = math.inf) -> Iterator[float]:
-        """Return the days on which it happens, those before day `until`."""
-        numbers = count() if self.count is None else range(self.count)
-        return takewhile(lambda day: day < until, map(self._day, numbers))
-
-    def _day(self, k):
-        return self.time + k * self.every if k else self.time
-
-    def _piece(self, first, last=None):
-        """Return occurrences `first` to `last` - 1 (to the end if None), as no or one event."""
-        last = self.count if last is None else last
-        n = None if last is None else max(last - first, 0)
-        every = None if n == 1 else self.every
-        return [] if n == 0 else [replace(self, time=self._day(first), count=n, every=every)]
-
-    def __str__(self):
-        if self.kind == "reset":
-            return "reset"
-        if self.kind != "dose":
-            length = f" for {_time(self.duration)}" if self.kind == "modify" else ""
-            return f"{self.kind} {self.target} x {_number(self.factor)}{length}"
-        cap = "" if self.cap is None else f" max {_number(self.cap)} mg"
-        over = f" over {_time(self.duration, ('h', 2))}" if self.duration else ""
-        return f"{_number(self.amount)} {self.unit}{cap} {self.route}{over}"
 
 
 @dataclass(frozen=True)
@@ -116,8 +48,9 @@ class Regimen:
         object.__setattr__(self, "events", tuple(self.events))
 
     @classmethod
-    def parse(cls, text: str, *, label: str = "", drug: str | None = None,
-              source: str | None = None) -> Regimen:
+    def parse(
+        cls, text: str, *, label: str = "", drug: str | None = None, source: str | None = None
+    ) -> Regimen:
         """Read the shorthand: items of doses separated by semicolons.
 
         An item is ``<dose> [max <mass>] sc|iv [over <time>]``, then ``at <time>, <time>, ...`` or
@@ -132,7 +65,7 @@ class Regimen:
                 events += _parse_item(item.lower())
             except ValueError as error:
                 raise ValueError(f'in "{item}": {error}') from None
-        _check(events, 'the regimen is empty; write doses, as in "20 mg sc q4w x 12"')
+        require(events, 'the regimen is empty; write doses, as in "20 mg sc q4w x 12"')
         return cls(tuple(events), label=label, drug=drug, source=source)
 
     @property
@@ -155,8 +88,10 @@ class Regimen:
         """Return the union of both on one clock."""
         if not isinstance(other, Regimen):
             return NotImplemented
-        _check(self.drug == other.drug or None in (self.drug, other.drug),
-               f'regimens of two drugs cannot be added: "{self.drug}" and "{other.drug}"')
+        require(
+            self.drug == other.drug or None in (self.drug, other.drug),
+            f'regimens of two drugs cannot be added: "{self.drug}" and "{other.drug}"',
+        )
         return Regimen(
             self.events + other.events,
             label=f"{self.name} + {other.name}" if self.label or other.label else "",
@@ -168,7 +103,7 @@ class Regimen:
     def shift(self, by: float | str) -> Regimen:
         """Return it with every event moved by a time, later if positive."""
         by = days(by, "shift")
-        return self._with(_shifted(self.events, by), f", shifted by {_time(by)}")
+        return self._with(_shifted(self.events, by), f", shifted by {format_time(by)}")
 
     def delay(self, dose: int, by: float | str, shift_later: bool = False) -> Regimen:
         """Return it with dose number `dose` given later by a time; it may pass later doses.
@@ -178,46 +113,51 @@ class Regimen:
         """
         by = days(by, "delay")
         passed, which, day = self._locate(dose)
-        _check(day + by >= self.first_dose, f"dose {dose} cannot come {_time(-by)} earlier: "
-               f"it would fall before the first dose, on day {self.first_dose:g}")
+        require(
+            day + by >= self.first_dose,
+            f"dose {dose} cannot come {format_time(-by)} earlier: "
+            f"it would fall before the first dose, on day {self.first_dose:g}",
+        )
         events = []
         for i, event in enumerate(self.events):
             k = passed[i]
             if event.kind != "dose" or (i != which and not shift_later):
                 events.append(event)
             elif shift_later:
-                events += event._piece(0, k) + _shifted(event._piece(k), by)
+                events += event.piece(0, k) + _shifted(event.piece(k), by)
             else:
-                moved = _shifted(event._piece(k, k + 1), by)
-                events += event._piece(0, k) + moved + event._piece(k + 1)
+                moved = _shifted(event.piece(k, k + 1), by)
+                events += event.piece(0, k) + moved + event.piece(k + 1)
         later = " and later" if shift_later else ""
-        return self._with(events, f", dose {dose}{later} delayed by {_time(by)}")
+        return self._with(events, f", dose {dose}{later} delayed by {format_time(by)}")
 
     def drop(self, dose: int) -> Regimen:
         """Return it without dose number `dose`; the others stay on their days."""
         passed, i, _ = self._locate(dose)
         event, k = self.events[i], passed[i]
-        kept = (*event._piece(0, k), *event._piece(k + 1))
+        kept = (*event.piece(0, k), *event.piece(k + 1))
         return self._with(self.events[:i] + kept + self.events[i + 1 :], f", without dose {dose}")
 
     def repeat(self, n: int, every: float | str) -> Regimen:
         """Return `n` courses of it, each begun `every` after the one before."""
-        n, every = _whole(n, "the number of courses"), days(every, "interval")
-        _check(every > 0, "the interval must be longer than 0 d")
-        _check(not self.is_open, f'"{self.name}" is open-ended and cannot be repeated; add "x N"')
+        n, every = whole_number(n, "the number of courses"), days(every, "interval")
+        require(every > 0, "the interval must be longer than 0 d")
+        require(not self.is_open, f'"{self.name}" is open-ended and cannot be repeated; add "x N"')
         events = [event for k in range(n) for event in _shifted(self.events, k * every)]
-        again = f", {n} times every {_time(every)}"
+        again = f", {n} times every {format_time(every)}"
         return replace(self._with(events, again), dose=None, interval=None)
 
     def expand(self, until: float | str | None = None) -> list[Event]:
         """Return single events in time order (at equal times as given), those before `until`."""
         until = math.inf if until is None else days(until, "until")
-        _check(until < math.inf or not self.is_open,
-               'the regimen is open-ended; give until="2 y", or "x N" with the number of doses')
+        require(
+            until < math.inf or not self.is_open,
+            'the regimen is open-ended; give until="2 y", or "x N" with the number of doses',
+        )
         single = []
         for event in self.events:
             times = list(islice(event.occurrences(until), MAX_OCCURRENCES + 1))
-            _check(len(times) <= MAX_OCCURRENCES, f'"{event}" is repeated too often to list')
+            require(len(times) <= MAX_OCCURRENCES, f'"{event}" is repeated too often to list')
             single += [replace(event, time=time, count=1, every=None) for time in times]
         return sorted(single, key=lambda event: event.time)
 
@@ -241,8 +181,10 @@ class Regimen:
         for event in (event for event in self.events if event.kind == "dose"):
             if event.count != 1:
                 n = "" if event.count is None else f" x {event.count}"
-                start = f" from {_time(event.time)}" if event.time else ""
-                items.append((str(event), [], f"q{_time(event.every).replace(' ', '')}{n}{start}"))
+                start = f" from {format_time(event.time)}" if event.time else ""
+                items.append(
+                    (str(event), [], f"q{format_time(event.every).replace(' ', '')}{n}{start}")
+                )
             elif items and items[-1][0] == str(event) and [] < items[-1][1][-1:] < [event.time]:
                 items[-1][1].append(event.time)
             else:
@@ -274,18 +216,20 @@ class Regimen:
         lines.append(f"{'dose':>5}{'day':>10}{'week':>8}{'after':>11}  event")
         for number, since, event in self._rows(None):
             week = f"{event.time / 7:.1f}".removesuffix(".0")
-            after = "" if math.isnan(since) else _time(round(since, 3))
+            after = "" if math.isnan(since) else format_time(round(since, 3))
             lines.append(f"{number or '':>5}{event.time:>10.8g}{week:>8}{after:>11}  {event}")
         endless = [event for event in self.events if event.count is None]
         for event in endless:
             what = f"{event} " if len(endless) > 1 else ""
-            lines.append(f"    …  {what}every {_time(event.every)}, open-ended (cut at `until`)")
+            lines.append(
+                f"    …  {what}every {format_time(event.every)}, open-ended (cut at `until`)"
+            )
         return "\n".join(lines)
 
     def _rows(self, until):
         """Yield the number, the days since the dose before, and the event, of each to print."""
         if until is None and self.is_open:
-            last = max(event._day((event.count or 3) - 1) for event in self.events)
+            last = max(event.day((event.count or 3) - 1) for event in self.events)
             until = math.nextafter(last, math.inf)
         number, last = 0, math.nan
         for event in self.expand(until):
@@ -301,12 +245,14 @@ class Regimen:
 
     def _locate(self, dose):
         """Return how many doses of each event precede a dose, its event's index, and its day."""
-        number = _whole(dose, "the number of a dose")
+        number = whole_number(dose, "the number of a dose")
         doses = sorted(
-            (day, i) for i, event in enumerate(self.events) if event.kind == "dose"
+            (day, i)
+            for i, event in enumerate(self.events)
+            if event.kind == "dose"
             for day in islice(event.occurrences(), number)
         )[:number]
-        _check(len(doses) == number, f"there is no dose {number}; number of doses: {len(doses)}")
+        require(len(doses) == number, f"there is no dose {number}; number of doses: {len(doses)}")
         return Counter(i for _, i in doses[:-1]), doses[-1][1], doses[-1][0]
 
 
@@ -317,19 +263,19 @@ def _parse_item(item):
     when, route = {}, None
     for word, text in zip(rest[::2], map(str.strip, rest[1::2]), strict=True):
         word = "q" if word == "every" else word
-        _check(word not in when and not (route and word in ROUTES), f'"{word}" is one too many')
+        require(word not in when and not (route and word in ROUTES), f'"{word}" is one too many')
         when[word] = text
         if word in ROUTES:
             route = word
-            _check(not text, f'"{text}" is not understood; after {word} write over, at or q')
+            require(not text, f'"{text}" is not understood; after {word} write over, at or q')
     duration = days(when["over"], "over") if "over" in when else 0.0
     cap = _parse_amount(when["max"], _MASS_UNITS)[0] if "max" in when else None
     dose = Event("dose", 0.0, amount, unit, cap, route, duration)
     if "q" not in when:
-        _check(when.keys().isdisjoint(("x", "from")), "x and from need an interval, as in q4w x 12")
+        require(when.keys().isdisjoint(("x", "from")), "x and from need an interval, as in q4w x 2")
         return [replace(dose, time=time) for time in _parse_times(when.get("at", "0"))]
-    _check("at" not in when, "give times (at) or an interval (q), not both")
-    n = _whole(when["x"], "the number of doses (x)") if "x" in when else None
+    require("at" not in when, "give times (at) or an interval (q), not both")
+    n = whole_number(when["x"], "the number of doses (x)") if "x" in when else None
     return [replace(dose, time=days(when.get("from", 0), "from"), every=when["q"], count=n)]
 
 
@@ -341,9 +287,9 @@ def _parse_amount(text, units):
         raise ValueError(f'"{text.strip()}" is not a dose, such as "20 mg"') from None
     unit, _, more = re.sub(r"\s*/\s*", "/", unit).partition(" ")
     unit = unit.replace("m^2", "m2").replace("m²", "m2").replace("µ", "u").replace("μ", "u")
-    _check(unit, f'the dose has no unit; write mg, mg/kg or mg/m2, as in "{amount:g} mg sc"')
-    _check(not more, f'unknown route "{more}"; write sc or iv')
-    _known("dose unit", unit, units)
+    require(unit, f'the dose has no unit; write mg, mg/kg or mg/m2, as in "{amount:g} mg sc"')
+    require(not more, f'unknown route "{more}"; write sc or iv')
+    require_known("dose unit", unit, units)
     return (convert(amount, units[unit], "mg"), "mg") if units[unit] else (amount, unit)
 
 
@@ -351,50 +297,23 @@ def _parse_times(text):
     """Return the days of an ``at`` list; a bare number takes the unit of the next that has one."""
     times, unit = [], ""
     for number, own in map(split_quantity, reversed(re.split(r",|\band\b", text))):
-        _check(unit or not times or not own or days(f"1 {own}") == 1,
-               f'the last time in "at {text}" has no unit; write it, as in "at 0, 1, 2 w"')
+        require(
+            unit or not times or not own or days(f"1 {own}") == 1,
+            f'the last time in "at {text}" has no unit; write it, as in "at 0, 1, 2 w"',
+        )
         unit = own or unit
         times.insert(0, (days(f"{number} {unit}", "at"), f"{number:g} {unit or 'd'}"))
     for (day, first), (later, second) in pairwise(times):
-        _check(day != later, f'time {second} is given twice in "at {text}"')
-        _check(day < later, f'times out of order in "at {text}": {first} comes before {second}')
+        require(day != later, f'time {second} is given twice in "at {text}"')
+        require(day < later, f'times out of order in "at {text}": {first} comes before {second}')
     return [day for day, _ in times]
 
 
 def _at(times):
     """Write an ``at`` list, in weeks or days throughout where they are whole."""
     unit = "w" if all(day % 7 == 0 for day in times) and max(times) > 14 else "d"
-    return "at " + ", ".join(_time(day, (unit, 0)) for day in times)
-
-
-def _time(day, *first):
-    """Write a time exactly, in the unit that makes it shortest."""
-    for unit, decimals in (*first, *_TIME_UNITS):
-        text = f"{_number(round(day / days(f'1 {unit}'), decimals))} {unit}"
-        if days(text) == day:
-            return text
-    return f"{_number(day)} d"
-
-
-def _number(value):
-    return f"{value:g}" if float(f"{value:g}") == value else repr(float(value))
+    return "at " + ", ".join(format_time(day, (unit, 0)) for day in times)
 
 
 def _shifted(events, by):
     return [replace(event, time=event.time + by) for event in events]
-
-
-def _check(right, message):
-    if not right:
-        raise ValueError(message)
-
-
-def _known(what, given, choices):
-    if given not in choices:
-        raise ValueError(unknown(what, given, choices))
-
-
-def _whole(number, what):
-    _check(re.fullmatch(r"0*[1-9]\d*(\.0*)?", str(number)),
-           f'{what} must be a whole number of at least 1, not "{number}"')
-    return int(float(number))

@@ -156,9 +156,7 @@ def solve_regimen(
     model = population.model
     cut = until if doses_until is None else doses_until
     events = compile_events(model, regimen, population, cut)
-    solution = solve(
-        model.structure, population.parameters, events, times, until=until, **options
-    )
+    solution = solve(model.structure, population.parameters, events, times, until=until, **options)
     failed = np.flatnonzero(solution.status)
     if len(failed) and on_failure == "raise":
         i = failed[0]
@@ -169,9 +167,7 @@ def solve_regimen(
     return solution
 
 
-def compile_events(
-    model: Model, regimen: Regimen, population: Population, until: float
-) -> Events:
+def compile_events(model: Model, regimen: Regimen, population: Population, until: float) -> Events:
     """Turn a regimen into the engine's events, per subject where doses depend on body size.
 
     Raises

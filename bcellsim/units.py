@@ -100,8 +100,10 @@ def _lookup(unit: str) -> tuple[str, float]:
             for dimension, ours in INTERNAL.items():
                 if ours and given.is_compatible_with(ours):
                     return dimension, float(given.to(ours).magnitude)
-            for dimension, ours in (("substance/volume", "nmol/L"),
-                                    ("substance/volume/time", "nmol/L/day")):
+            for dimension, ours in (
+                ("substance/volume", "nmol/L"),
+                ("substance/volume/time", "nmol/L/day"),
+            ):
                 if given.is_compatible_with(ours):
                     return dimension, float(given.to(ours).magnitude)
         except Exception:  # pint raises many kinds; all mean that it is not a unit of ours

@@ -120,7 +120,7 @@ ERRORS = {
     "20 mg sc q4w x 2.5": 'the number of doses (x) must be a whole number of at least 1, not "2.5"',
     "20 mg sc q4w x": 'at least 1, not ""',
     "20 mg sc q4w from 1 mg": 'from: unit "mg" is a mass',
-    "20 mg sc x 3": "x and from need an interval, as in q4w x 12",
+    "20 mg sc x 3": "x and from need an interval, as in q4w x 2",
     "20 mg sc from 4 w": "x and from need an interval",
     "20 mg sc at 0 d q4w": "give times (at) or an interval (q), not both",
 }

@@ -6,12 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bcellsim.engine.course import Trajectories, evaluate
 from bcellsim.engine.events import Events
 from bcellsim.engine.solution import NODES, STATUS, Dense, Solution
 from bcellsim.names import unknown
 from bcellsim.structures import Structure
 
-__all__ = ["BACKENDS", "NODES", "STATUS", "Dense", "Events", "Solution", "solve"]
+__all__ = [
+    "BACKENDS",
+    "NODES",
+    "STATUS",
+    "Dense",
+    "Events",
+    "Solution",
+    "Trajectories",
+    "evaluate",
+    "solve",
+]
 
 #: Backends by name; each is one module with a `solve`.
 BACKENDS = ("tsit5", "reference")

@@ -42,8 +42,11 @@ _NODES = (0.0, 0.17267316464601146, 0.5, 0.8273268353539885, 1.0)  # Gauss-Lobat
 @_compiled
 def _interpolate(theta, h, y, k, z):
     s = theta * theta
-    b1 = -1.0530884977290216 * theta * (theta - 1.3299890189751412) * (
-        s - 1.4364028541716351 * theta + 0.7139816917074209
+    b1 = (
+        -1.0530884977290216
+        * theta
+        * (theta - 1.3299890189751412)
+        * (s - 1.4364028541716351 * theta + 0.7139816917074209)
     )
     b2 = 0.1017 * s * (s - 2.1966568338249754 * theta + 1.2949852507374631)
     b3 = 2.490627285651252793 * s * (s - 2.38535645472061657 * theta + 1.57803468208092486)
@@ -58,7 +61,7 @@ def _interpolate(theta, h, y, k, z):
         )  # fmt: skip
 
 
-@_compiled
+@_inlined
 def _step(t, h, y, p, u, k, z, new):
     """Take one step from `y`; write the stages into `k` and the new state into `new`."""
     for i in range(_N):
@@ -86,7 +89,7 @@ def _step(t, h, y, p, u, k, z, new):
     rhs(max(t + h, 0.0), new, p, u, k[6])
 
 
-@_compiled
+@_inlined
 def _error(h, y, new, k, rtol, atol):
     worst = 0.0
     for i in range(_N):
@@ -143,9 +146,7 @@ def _integrate(
             values[next_output] = out
             next_output += 1
         while event < n_events and ev_time[event] <= t:
-            _apply(
-                ev_kind[event], ev_index[event], ev_value[event], ev_scale[event], base, p, y, u
-            )
+            _apply(ev_kind[event], ev_index[event], ev_value[event], ev_scale[event], base, p, y, u)
             event += 1
         if t >= end:
             return _OK, dense, used

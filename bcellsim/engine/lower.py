@@ -29,13 +29,15 @@ import math
 import numpy as np
 from numba import njit
 
-_compiled = njit(error_model="numpy", fastmath={{"contract", "nsz"}})
-_entry = njit(error_model="numpy", fastmath={{"contract", "nsz"}}, nogil=True, cache=True)
+_flags = {{"error_model": "numpy", "fastmath": {{"contract", "nsz"}}}}
+_compiled = njit(**_flags)
+_inlined = njit(**_flags, forceinline=True)
+_entry = njit(**_flags, nogil=True, cache=True)
 _N, _M = {n_states}, {n_outputs}
 
 '''
 _ROLES = ("rhs", "initial", "observe", "to_amounts", "from_amounts")
-_NOTHING = "@_compiled\ndef {role}(y, p):\n    pass\n"
+_NOTHING = "@_inlined\ndef {role}(y, p):\n    pass\n"
 
 
 def kernel_source(structure: Structure) -> str:
@@ -91,7 +93,7 @@ def _collect(structure, function, pieces, objects):
         text = textwrap.dedent(inspect.getsource(function))
     except OSError:
         raise ValueError(f"{where}: its source cannot be read; define it in a file") from None
-    pieces[name] = f"@_compiled\n{text}"
+    pieces[name] = f"@_inlined\n{text}"
 
 
 def cache_directory() -> Path:

@@ -126,6 +126,7 @@ class Fit:
 
     def to_json(self) -> dict:
         """Return the fit as plain data, missing numbers as None."""
+
         def plain(table):
             return [
                 {str(k): None if isinstance(v, float) and not np.isfinite(v) else v

@@ -21,6 +21,7 @@ __all__ = [
     "load_regimen",
     "model_names",
     "reference",
+    "regimen_names",
 ]
 
 _FOLDER = Path(__file__).parent
@@ -35,11 +36,18 @@ def model_names() -> list[str]:
     return _names("models")
 
 
+def regimen_names() -> list[str]:
+    """Return the names of the regimens in the library."""
+    return _names("regimens")
+
+
 @cache
 def _references() -> dict[str, dict[str, str]]:
     text = (_FOLDER / "references.bib").read_text(encoding="utf-8")
     entries = re.findall(r"@\w+\{(\w+),\n(.*?)\n\}", text, flags=re.DOTALL)
-    return {key: dict(re.findall(r"(\w+)\s*=\s*\{(.*?)\},?\s*$", body, re.M)) for key, body in entries}
+    return {
+        key: dict(re.findall(r"(\w+)\s*=\s*\{(.*?)\},?\s*$", body, re.M)) for key, body in entries
+    }
 
 
 def reference(key: str) -> dict[str, str]:
@@ -115,7 +123,7 @@ def _load_file(path: Path, variant: str) -> Model:
 
 
 def list_models():
-    """Return a DataFrame of the library: name, drug, disease, structure, outputs, status, citation."""
+    """Return the models: name, drug, disease, structure, outputs, status, citation."""
     import pandas as pd
 
     return pd.DataFrame([load_model(name).summary() for name in model_names()])
@@ -136,20 +144,19 @@ def load_regimen(name: str | Regimen) -> Regimen:
     """
     if isinstance(name, Regimen):
         return name
-    if name in _names("regimens"):
+    if name in regimen_names():
         file = read_table(_FOLDER / "regimens" / f"{name}.toml", RegimenFile)
         return Regimen.parse(file.shorthand, label=name, drug=file.drug, source=file.source)
     if re.fullmatch(r"\s*[A-Za-z_]\w*\s*", name):
-        raise ValueError(unknown("regimen", name.strip(), _names("regimens")))
+        raise ValueError(unknown("regimen", name.strip(), regimen_names()))
     return Regimen.parse(name)
 
 
 def list_regimens():
-    """Return a DataFrame of the regimens of the library: name, title, drug, shorthand, source."""
+    """Return the regimens: name, title, drug, shorthand, source."""
     import pandas as pd
 
     files = [
-        read_table(_FOLDER / "regimens" / f"{name}.toml", RegimenFile)
-        for name in _names("regimens")
+        read_table(_FOLDER / "regimens" / f"{name}.toml", RegimenFile) for name in regimen_names()
     ]
     return pd.DataFrame([file.model_dump() for file in files])

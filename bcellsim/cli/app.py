@@ -1,0 +1,189 @@
+"""The verbs of the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bcellsim.cli import verbs
+
+app = typer.Typer(
+    help="Predict B-cell depletion and return under anti-CD20 antibodies. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Write tables, figures and run.json to this directory.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an output directory of an earlier run.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed; drawn and recorded if not given.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads; results do not depend on it.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+Subjects = Annotated[
+    int | None, typer.Option("--subjects", min=1, help="Number of virtual patients.")
+]
+Covariates = Annotated[
+    list[str] | None,
+    typer.Option("--covariate", help='A covariate, as in "WT=82" or "BSA=study"; repeatable.'),
+]
+ModelName = Annotated[str, typer.Option("--model", help="A name of `models`, or a .toml file.")]
+Below = Annotated[
+    list[str], typer.Option("--below", help="Threshold of the count [cells/uL]; repeatable.")
+]
+
+
+def _version(value: bool):
+    if value:
+        typer.echo(verbs.installed_version())
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+):
+    pass
+
+
+@app.command()
+def models(json: Json = False):
+    """List the published models."""
+    verbs.models(json)
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(help="A model or regimen by name, a .toml file, or doses.")
+    ],
+    json: Json = False,
+):
+    """Print a model card, or the doses of a regimen."""
+    verbs.show(name, json)
+
+
+@app.command()
+def check(
+    name: Annotated[str | None, typer.Argument(help="A model, or a .toml file.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Check the whole library.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+):
+    """Compare a model with the published results in its file."""
+    verbs.check(name, every, json, quiet)
+
+
+@app.command()
+def simulate(
+    model: Annotated[str, typer.Argument(help="A name of `models`, or a .toml file.")],
+    regimen: Annotated[
+        list[str],
+        typer.Option("--regimen", help="A named regimen, or doses as a shorthand; repeatable."),
+    ],
+    until: Annotated[str, typer.Option("--until", help='End, as in "2y".')],
+    subjects: Subjects = None,
+    every: Annotated[str, typer.Option("--every", help="Spacing of the output.")] = "1 d",
+    covariate: Covariates = None,
+    below: Annotated[
+        list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")
+    ] = None,
+    seed: Seed = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+):
+    """Simulate counts under one or several regimens, for a typical subject or a population."""
+    settings = {key: value for key, value in locals().items() if key != "json"}
+    verbs.simulate(settings, json)
+
+
+@app.command()
+def fit(
+    data: Annotated[Path, typer.Argument(help="CSV table of doses and counts.")],
+    model: ModelName,
+    prior: Annotated[
+        str, typer.Option("--prior", help='"model" for MAP, "none" for least squares.')
+    ] = "model",
+    fix: Annotated[
+        list[str] | None,
+        typer.Option("--fix", help='Hold a parameter, as in "emax" or "b0=225"; repeatable.'),
+    ] = None,
+    start: Annotated[
+        list[str] | None, typer.Option("--start", help='Start of the search, as in "kout=0.02".')
+    ] = None,
+    sigma: Annotated[
+        float | None, typer.Option("--sigma", help="SD of the log of the counts.")
+    ] = None,
+    covariate: Covariates = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Which ID to fit.")] = None,
+    lloq: Annotated[
+        float | None, typer.Option("--lloq", help="Lower limit of quantification [cells/uL].")
+    ] = None,
+    unit: Annotated[str, typer.Option("--unit", help="Unit of the counts.")] = "cells/uL",
+    below: Annotated[
+        list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")
+    ] = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+):
+    """Fit a model to the observed counts of one patient."""
+    settings = {key: value for key, value in locals().items() if key != "json"}
+    verbs.fit(settings, json)
+
+
+@app.command()
+def explore(
+    model: ModelName,
+    subjects: Annotated[int, typer.Option("--subjects", min=1, help="Number of virtual patients.")],
+    below: Below,
+    until: Annotated[str, typer.Option("--until", help='Horizon, as in "2y".')],
+    dose: Annotated[
+        list[str] | None,
+        typer.Option("--dose", help='A maintenance dose, as in "20 mg sc"; repeatable.'),
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option("--every", help="Intervals, as in 4w,8w,12w.")
+    ] = None,
+    loading: Annotated[
+        str | None, typer.Option("--loading", help="Loading doses as a shorthand.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", help="Time of the first maintenance dose.")
+    ] = None,
+    regimen: Annotated[
+        list[str] | None, typer.Option("--regimen", help="A regimen to compare; repeatable.")
+    ] = None,
+    induction: Annotated[
+        str, typer.Option("--induction", help="The window opens this long after the first dose.")
+    ] = "28 d",
+    recovery: Annotated[
+        str | None, typer.Option("--recovery", help="Level of the time to repletion.")
+    ] = None,
+    follow_up: Annotated[
+        str, typer.Option("--follow-up", help="Time simulated on without doses.")
+    ] = "0 d",
+    covariate: Covariates = None,
+    seed: Seed = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+):
+    """Compare dosing schedules on the same virtual patients."""
+    settings = {key: value for key, value in locals().items() if key != "json"}
+    verbs.explore(settings, json)

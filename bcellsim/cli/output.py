@@ -1,0 +1,110 @@
+"""Writing an output directory: whole or not at all, and never over somebody's files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+#: Version of the layout of `run.json`.
+SCHEMA = 1
+_PACKAGES = ("numpy", "scipy", "numba", "xarray", "pandas", "lmfit")
+
+
+class OutputDirectory:
+    """A directory that appears under its name when everything in it is written.
+
+    Parameters
+    ----------
+    path : Path
+        Its name.
+    overwrite : bool
+        Replace a directory that an earlier run wrote (it holds a ``run.json``).
+
+    Raises
+    ------
+    FileExistsError
+        If it exists, and is not to be or must not be overwritten.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool):
+        self.path, self.begun, self.files = Path(path), time.monotonic(), []
+        self._check(overwrite)
+
+    def _check(self, overwrite):
+        if not self.path.exists():
+            return
+        if not overwrite:
+            raise FileExistsError(
+                f"output directory {self.path} exists; give another --out, or --overwrite"
+            )
+        if not (self.path / "run.json").is_file():
+            raise FileExistsError(
+                f"{self.path} was not written by bcellsim (it has no run.json): not overwritten"
+            )
+
+    def __enter__(self) -> OutputDirectory:
+        parent = self.path.absolute().parent
+        parent.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=parent))
+        self.folder.chmod(0o755)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        if self.path.exists():
+            old = self.folder.with_name(self.folder.name + "-old")
+            os.rename(self.path, old)
+            os.rename(self.folder, self.path)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(self.folder, self.path)
+
+    def file(self, name: str) -> Path:
+        """Return where to write a file, and list it in `run.json`."""
+        self.files.append(name)
+        return self.folder / name
+
+    def table(self, name: str, table, **options) -> None:
+        """Write a table as CSV."""
+        table.to_csv(self.file(f"{name}.csv"), float_format="%.10g", **options)
+
+    def figure(self, name: str, figure) -> None:
+        """Write a figure as PNG and SVG, and close it."""
+        import matplotlib.pyplot as plt
+
+        figure.savefig(self.file(f"{name}.png"), dpi=150, metadata={"Software": None})
+        figure.savefig(self.file(f"{name}.svg"), metadata={"Date": None})
+        plt.close(figure)
+
+    def record(self, command: str, settings: dict, facts: dict, inputs: Iterable[str | Path]):
+        """Write `run.json`: all that is needed to repeat the run."""
+        run = {
+            "schema": SCHEMA,
+            "command": command,
+            "settings": settings,
+            **facts,
+            "inputs": {str(path): _digest(path) for path in inputs},
+            "versions": {
+                "python": platform.python_version(),
+                "machine": platform.machine(),
+                **{name: version(name) for name in _PACKAGES},
+            },
+            "files": sorted(self.files),
+            "seconds": round(time.monotonic() - self.begun, 3),
+        }
+        text = json.dumps(run, indent=2, default=str) + "\n"
+        (self.folder / "run.json").write_text(text, encoding="utf-8")
+
+
+def _digest(path):
+    return "sha256:" + hashlib.sha256(Path(path).read_bytes()).hexdigest()

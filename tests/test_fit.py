@@ -1,0 +1,509 @@
+"""Individual fits: the likelihood, recovery of simulated truth, standard errors, and mistakes."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.stats import norm
+
+import bcellsim as bc
+from bcellsim.fit.individual import _Problem
+from bcellsim.fit.likelihood import standardised_residuals
+
+YU, CHEN = "yu2022_ofatumumab", "chen2024_rituximab"
+LOADING = (0.0, 7.0, 14.0)
+LABEL = "20 mg sc at 0 d, 7 d, 14 d; 20 mg sc q12w x 4 from 12 w"
+
+SAME = 1e-12  # arithmetic of a few operations
+SOLVED = 1e-6  # a simulation (rtol 1e-6 by default, 1e-9 here) against the fit's (1e-9)
+FOUND = 1e-3  # lmfit stops at 1.5e-8 of the sum of squares, its root in a parameter, times a slack
+SLOPE = 1e-4  # central differences: step^2 is 1e-6, noise of the solver over the step 1e-6
+GAUSS_NEWTON = 0.05  # J'J leaves out second derivatives times residuals, which are small here
+Z_LIMIT = 3.0  # a truth farther than 3 stated SE from its estimate has probability 0.3 %
+
+#: All values are invented for these tests.
+KPD = """
+name = "invented_kpd"
+title = "Invented K-PD model of the tests"
+structure = "kpd"
+drug = "rituximab"
+citation = ""
+source = "invented for the tests"
+read_in = "invented for the tests"
+status = "transcribed"
+context_of_use = "tests"
+not_for = "anything else"
+
+[parameters]
+kel = { value = 0.05, unit = "1/day" }
+a50 = { value = 20, unit = "mg" }
+b0 = { value = 200, unit = "cells/uL" }
+kout = { value = 0.05, unit = "1/day" }
+emax = { value = 60, unit = "" }
+"""
+TRUTH = {"kel": 0.05, "a50": 20.0, "b0": 200.0, "kout": 0.05, "emax": 60.0}
+
+
+@pytest.fixture
+def kpd(tmp_path):
+    path = tmp_path / "invented_kpd.toml"
+    path.write_text(KPD)
+    return bc.load_model(path)
+
+
+def table(folder, rows, header="ID,TIME,AMT,DV"):
+    path = folder / "data.csv"
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return bc.read_observations(path)
+
+
+def counts(folder, times, values, doses, *, covariates=None, lloq=None, dose="20"):
+    """Write and read a table of counts and doses; counts below `lloq` are written ``<lloq``."""
+    covariates = covariates or {}
+    known = ",".join(f"{value!r}" for value in covariates.values())
+    rows = [(time, 0, f"1,{time!r},.,{_text(v, lloq)}") for time, v in zip(times, values,
+                                                                         strict=True)]  # fmt: skip
+    rows += [(time, 1, f"1,{time!r},{dose},.") for time in doses]
+    lines = [row[2] + (f",{known}" if known else "") for row in sorted(rows)]
+    return table(folder, lines, ",".join(["ID,TIME,AMT,DV", *covariates]))
+
+
+def _text(value, lloq):
+    return f"<{lloq!r}" if lloq is not None and value < lloq else f"{float(value)!r}"
+
+
+def one_of(population, i):
+    pick = slice(i, i + 1)
+    return replace(
+        population, subjects=population.subjects[pick], eta=population.eta[pick],
+        covariates={name: value[pick] for name, value in population.covariates.items()},
+        parameters=population.parameters[pick],
+    )  # fmt: skip
+
+
+# --- likelihood ------------------------------------------------------------------------------
+
+
+def residual(y, f, sigma=0.4, *, censored=False, limit=math.nan):
+    one = [np.array([v]) for v in (y, f, sigma, censored, limit)]
+    return standardised_residuals(*one)[0]
+
+
+def test_an_exact_row_is_a_standardised_log_ratio():
+    assert residual(8.0, 5.0) == pytest.approx(math.log(8 / 5) / 0.4, rel=SAME)
+
+
+@pytest.mark.parametrize("predicted", [0.01, 1.0, 5.0, 40.0, 1e4])
+def test_a_censored_row_is_the_root_of_minus_two_log_probability(predicted):
+    z = math.log(5 / predicted) / 0.4
+    expected = math.sqrt(-2 * norm.logcdf(z))
+    assert residual(5.0, predicted, censored=True) == pytest.approx(expected, rel=SAME)
+
+
+@pytest.mark.parametrize("predicted", [1.0, 3.0, 5.0, 20.0])
+def test_an_interval_has_the_probability_between_its_ends(predicted):
+    cdf = norm(math.log(predicted), 0.4).cdf
+    expected = math.sqrt(-2 * math.log(cdf(math.log(5)) - cdf(math.log(2))))
+    given = residual(5.0, predicted, censored=True, limit=2.0)
+    assert given == pytest.approx(expected, rel=1e-9)  # the difference of two distributions
+
+
+def test_limits_of_the_likelihood():
+    assert residual(5.0, 1e-9, censored=True) == pytest.approx(0.0, abs=SAME)
+    far = residual(5.0, 1e9, censored=True)
+    assert np.isfinite(far)
+    assert far == pytest.approx(math.log(1e9 / 5) / 0.4, rel=0.01)  # log Phi(z) is about -z^2 / 2
+    open_below = residual(5.0, 20.0, censored=True)
+    for limit in (0.0, 1e-9):  # a bin that reaches down to 0 is left-censored
+        assert residual(5.0, 20.0, censored=True, limit=limit) == pytest.approx(open_below, rel=SAME)
+    assert residual(5.0, 20.0, limit=2.0) == residual(5.0, 20.0)  # LIMIT of an exact row is ignored
+
+
+# --- recovery --------------------------------------------------------------------------------
+
+TIMES = (0.0, 28.0, 60.0, 90.0, 130.0, 180.0, 240.0, 330.0)
+RECOVERY = {  # model: dose [mg, as TOML of the data], doses, covariates, parameters looked at
+    YU: ("20", LOADING, {"WT": 70.0, "AGE": 38.0}, ("b0", "kout", "emax", "vb")),
+    CHEN: ("337.5", (0.0, 7.0), {"BSA": 0.9}, ("b0", "kout", "cl", "vc")),
+}
+
+
+@pytest.mark.parametrize("name", RECOVERY)
+def test_map_fit_of_simulated_counts_ends_near_the_truth(tmp_path, name):
+    dose, doses, covariates, looked_at = RECOVERY[name]
+    model = bc.load_model(name)
+    route = model.routes()[0]
+    truth = bc.sample_population(model, 1, covariates=covariates, seed=5)
+    plan = f"{dose} mg {route} at " + ", ".join(f"{day:g} d" for day in doses)
+    seen = bc.simulate(model, plan, truth, times=TIMES).bcell.values[0]
+    noise = np.exp(0.2 * np.random.default_rng(3).standard_normal(len(TIMES)))
+    data = counts(tmp_path, TIMES, seen * noise, doses, covariates=covariates, dose=dose)
+    fit = bc.fit_individual(model, data, sigma=0.2)
+    assert fit.converged
+    true = dict(zip(model.structure.parameters, truth.parameters[0], strict=True))
+    for parameter in looked_at:
+        row = fit.params.loc[parameter]
+        assert abs(math.log(row["value"] / true[parameter])) < Z_LIMIT * row["log_se"]
+    found = fit.residuals["IPRED"].to_numpy()
+    assert np.max(np.abs(np.log(found / seen))) < Z_LIMIT * 0.2
+    assert len(fit.report()) > 0
+    assert fit.to_json()["n_observations"] == len(TIMES)
+
+
+PLAN = "1000 mg iv at 0 d, 14 d"
+DAYS = (0.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 150.0, 170.0, 190.0, 220.0, 260.0, 320.0, 400.0)
+
+
+@pytest.fixture
+def noiseless(kpd, tmp_path):
+    seen = bc.simulate(kpd, PLAN, times=DAYS, rtol=1e-9, atol=1e-11).bcell.values
+    return counts(tmp_path, DAYS, seen, (0.0, 14.0), dose="1000")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        {"kel": 0.08, "a50": 40.0, "b0": 150.0, "kout": 0.03, "emax": 90.0},
+        {"kel": 0.03, "a50": 10.0, "b0": 300.0, "kout": 0.1, "emax": 40.0},
+    ],
+)
+def test_least_squares_recovers_the_truth_from_two_starts(kpd, noiseless, start):
+    fit = bc.fit_individual(kpd, noiseless, prior=None, sigma=0.1, start=start)
+    assert fit.converged
+    assert fit.prior is None
+    for name, value in TRUTH.items():
+        assert fit.params.loc[name, "value"] == pytest.approx(value, rel=FOUND)
+
+
+OTHERS = {name: TRUTH[name] for name in ("kel", "a50", "emax", "kout")}
+
+
+def noisy(kpd, folder, sd=0.3, seed=11):
+    seen = bc.simulate(kpd, PLAN, times=DAYS, rtol=1e-9, atol=1e-11).bcell.values
+    noise = np.exp(sd * np.random.default_rng(seed).standard_normal(len(DAYS)))
+    return counts(folder, DAYS, seen * noise, (0.0, 14.0), dose="1000"), seen * noise, seen
+
+
+def test_baseline_alone_has_a_closed_form(kpd, tmp_path):
+    # Counts are proportional to b0: its estimate is a mean of logarithms, its SE sigma / sqrt(n).
+    data, observed, seen = noisy(kpd, tmp_path)
+    fit = bc.fit_individual(kpd, data, prior=None, sigma=0.3, fixed=OTHERS, start={"b0": 90})
+    expected = TRUTH["b0"] * math.exp(np.mean(np.log(observed / seen)))
+    row = fit.params.loc["b0"]
+    assert row["value"] == pytest.approx(expected, rel=SOLVED)
+    assert row["log_se"] == pytest.approx(0.3 / math.sqrt(len(DAYS)), rel=SOLVED)
+    half = 1.6448536 * row["log_se"]
+    assert row["low_90"] == pytest.approx(row["value"] * math.exp(-half), rel=SOLVED)
+    assert row["high_90"] == pytest.approx(row["value"] * math.exp(half), rel=SOLVED)
+    assert row["determined"] == "data"
+    assert (fit.params.loc[list(OTHERS), "determined"] == "fixed").all()
+
+
+def test_one_parameter_against_scipy(kpd, tmp_path):
+    data, observed, _ = noisy(kpd, tmp_path)
+    held = {name: TRUTH[name] for name in ("kel", "a50", "emax", "b0")}
+    fit = bc.fit_individual(kpd, data, prior=None, sigma=0.3, fixed=held, start={"kout": 0.2})
+
+    people = bc.sample_population(kpd, 1, seed=1)
+    at = kpd.structure.parameters.index("kout")
+
+    def squares(log_kout):
+        vector = people.parameters.copy()
+        vector[0, at] = math.exp(log_kout)
+        seen = bc.simulate(kpd, PLAN, replace(people, parameters=vector), times=DAYS, rtol=1e-9,
+                           atol=1e-11).bcell.values[0]  # fmt: skip
+        return np.sum(np.log(observed / seen) ** 2)
+
+    best = minimize_scalar(squares, bracket=(math.log(0.03), math.log(0.1)))
+    assert math.log(fit.params.loc["kout", "value"]) == pytest.approx(best.x, rel=FOUND)
+    assert fit.result.chisqr == pytest.approx(best.fun / 0.3**2, rel=SOLVED)
+
+
+# --- the same data written in two ways; data that say little -----------------------------------
+
+
+def test_addl_and_written_out_doses_give_the_same_fit(tmp_path):
+    count = "1,50,.,,,,6,70,38"
+    header = "ID,TIME,AMT,CMT,ADDL,II,DV,WT,AGE"
+    short = table(tmp_path, ["1,0,20,sc,4,28,.,70,38", count], header)
+    long = [f"1,{28 * k},20,sc,0,0,.,70,38" for k in range(5)]
+    long = table(tmp_path, [*long[:2], count, *long[2:]], header)
+    a, b = (bc.fit_individual(YU, data).params["value"] for data in (short, long))
+    np.testing.assert_array_equal(a, b)
+
+
+BASELINE = ("1,-1,.,300,70,38", "1,0,20,.,70,38")
+
+
+def test_one_baseline_count_leaves_the_rest_at_the_prior(tmp_path):
+    data = table(tmp_path, BASELINE, "ID,TIME,AMT,DV,WT,AGE")
+    fit = bc.fit_individual(YU, data)
+    rest = fit.params[fit.params["prior_sd"].notna()].drop(index="b0")
+    assert (rest["determined"] == "prior").all()
+    np.testing.assert_allclose(rest["log_se"], rest["prior_sd"], rtol=1e-6)  # nothing is learnt
+    apart = rest.drop(index="emax")  # emax follows the count at baseline, its deviation is 0
+    np.testing.assert_allclose(apart["value"], apart["typical"], rtol=1e-6)
+    # The one count and the prior of b0 combine as two normal numbers.
+    w2, s2 = 0.394**2, 0.381**2
+    b0 = fit.params.loc["b0"]
+    shrunk = 194 * (300 / 194) ** (w2 / (w2 + s2))
+    assert b0["value"] == pytest.approx(shrunk, rel=SOLVED)
+    assert b0["log_se"] == pytest.approx(math.sqrt(w2 * s2 / (w2 + s2)), rel=SOLVED)
+    assert b0["determined"] == "data and prior"
+    vague = bc.fit_individual(YU, data, sigma=20.0).params
+    assert set(vague["determined"]) == {"prior", "fixed"}
+    assert "Not determined by these data: ka" in fit.report()
+
+
+def test_fixed_parameters_stay(tmp_path):
+    data = table(tmp_path, [*BASELINE, "1,40,.,9,70,38"], "ID,TIME,AMT,DV,WT,AGE")
+    held = bc.fit_individual(YU, data, fixed={"b0": "0.25 10^9/L", "vp": 3, "emax": None}).params
+    expected = {"b0": 250.0, "vp": 3.0}
+    for name, value in expected.items():
+        assert held.loc[name, "value"] == pytest.approx(value, rel=SAME)
+        assert held.loc[name, "determined"] == "fixed"
+        assert math.isnan(held.loc[name, "log_se"])
+    assert held.loc["emax", "determined"] == "fixed"
+
+
+def test_censored_rows_are_used(tmp_path):
+    header = "ID,TIME,AMT,DV,WT,AGE"
+    kept = [*BASELINE, "1,60,.,20,70,38"]
+    censored = ["1,20,.,<1,70,38", "1,30,.,<1,70,38", "1,40,.,<1,70,38"]
+    rows = [*kept[:2], *censored, kept[2]]
+    used = bc.fit_individual(YU, table(tmp_path, rows, header))
+    dropped = bc.fit_individual(YU, table(tmp_path, kept, header))
+    days = [20.0, 30.0, 40.0]
+    low, high = (
+        np.interp(days, fit.curves["TIME"], fit.curves["bcell"]) for fit in (used, dropped)
+    )
+    assert np.all(low < high)
+    assert used.residuals["CENS"].sum() == 3
+    assert used.residuals["IWRES"].isna().sum() == 3
+    assert "3 censored" in used.report()
+
+
+# --- derivatives and standard errors ---------------------------------------------------------
+
+
+def problem(model, data, prior=None, sigma=0.3, fixed=()):
+    made = _Problem(bc.load_model(model), data, prior, fixed, sigma, None)
+    made.begin({})
+    return made
+
+
+@pytest.mark.parametrize("prior", ["model", None])
+def test_jacobian_against_difference_quotients(tmp_path, prior):
+    rows = [*BASELINE, "1,30,.,<2,70,38", "1,90,.,40,70,38"]
+    data = table(tmp_path, rows, "ID,TIME,AMT,DV,WT,AGE")
+    made = problem(YU, data, prior)
+    at = made.centre() + 0.1
+    jacobian = made.jacobian(at)
+    assert jacobian.shape == (len(made.residuals(at)), len(made.free))
+    for k, name in enumerate(made.free):
+        # Fourth order and another step than the code's own central difference.
+        step = np.zeros(len(at))
+        step[made.names.index(name)] = 4e-3
+        far, near = (made.residuals(at + m * step) - made.residuals(at - m * step) for m in (2, 1))
+        slope = (8 * near - far) / (12 * 4e-3)
+        scale = np.max(np.abs(slope))
+        np.testing.assert_allclose(jacobian[:, k], slope, rtol=SLOPE, atol=SLOPE * scale)
+
+
+def hessian_se(made, estimate, objective, step=0.02):
+    """Return SEs from the inverse Hessian of -2 log L, all second differences."""
+    n, free = len(made.free), [made.names.index(name) for name in made.free]
+    unit = np.zeros((n, len(estimate)))
+    unit[range(n), free] = step
+    hessian = np.empty((n, n))
+    for i in range(n):
+        for j in range(i, n):
+            corners = [estimate + a * unit[i] + b * unit[j] for a, b in
+                       ((1, 1), (1, -1), (-1, 1), (-1, -1))]  # fmt: skip
+            values = [objective(corner) for corner in corners]
+            hessian[i, j] = hessian[j, i] = np.dot([1, -1, -1, 1], values) / (4 * step**2)
+    return np.sqrt(np.diag(np.linalg.inv(hessian / 2)))
+
+
+def minus_two_log_l(made, deviation):
+    """Return -2 log L of rows and prior, written apart from the code under test."""
+    f = made.predict(deviation[None, :])[0]
+    z = np.log(made.observed / f) / made.sigma
+    total = np.sum(np.where(made.censored, -2 * norm.logcdf(z), z**2))
+    if made.prior:
+        eta = deviation[: len(made.model.random_effects.names)]
+        total += eta @ np.linalg.solve(made.model.random_effects.covariance, eta)
+    return total
+
+
+def estimate_of(made, fit):
+    return np.array([fit.result.params[f"eta_{name}"].value for name in made.names])
+
+
+def test_standard_errors_of_least_squares_are_the_inverse_hessian(kpd, noiseless):
+    fit = bc.fit_individual(kpd, noiseless, prior=None, sigma=0.05)
+    made = problem(kpd, noiseless, None, 0.05)
+    expected = hessian_se(made, estimate_of(made, fit), lambda d: minus_two_log_l(made, d))
+    np.testing.assert_allclose(fit.params.loc[made.free, "log_se"], expected, rtol=GAUSS_NEWTON)
+
+
+@pytest.mark.parametrize(("lowest", "tolerance"), [("4", GAUSS_NEWTON), ("<4", 0.2)])
+def test_standard_errors_of_map_are_the_inverse_hessian(tmp_path, lowest, tolerance):
+    # A censored row's square root is curved: J'J understates what the row tells (by up to a half).
+    rows = ["1,0,.,380,0.9", "1,0,340,.,0.9", f"1,20,.,{lowest},0.9", "1,150,.,60,0.9",
+            "1,200,.,200,0.9", "1,300,.,360,0.9"]  # fmt: skip
+    data = table(tmp_path, rows, "ID,TIME,AMT,DV,BSA")
+    fit = bc.fit_individual(CHEN, data, sigma=0.3)
+    made = problem(CHEN, data, "model")
+    estimate = estimate_of(made, fit)
+    assert fit.result.chisqr == pytest.approx(minus_two_log_l(made, estimate), rel=SOLVED)
+    expected = hessian_se(made, estimate, lambda d: minus_two_log_l(made, d))
+    np.testing.assert_allclose(fit.params.loc[made.free, "log_se"], expected, rtol=tolerance)
+
+
+# --- mistakes --------------------------------------------------------------------------------
+
+GOOD = [*BASELINE, "1,40,.,9,70,38"]
+NAN = math.nan
+
+
+def bug(*case, reason, raises=None):
+    return pytest.param(*case, marks=pytest.mark.xfail(reason=reason, strict=True, raises=raises))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"fixed": ["kot"]}, 'unknown parameter "kot"; did you mean "kout"'),
+        ({"fixed": {"b0": -3}}, "b0 = -3 is outside its range"),
+        ({"fixed": {"f_sc": 1.2}}, "f_sc = 1.2 is outside its range"),
+        ({"fixed": {"b0": NAN}}, "b0: nan is not a finite number"),
+        ({"fixed": {"b0": "250 mg"}}, "b0"),
+        ({"start": {"kot": 1}}, 'start: unknown parameter "kot"; did you mean "kout"'),
+        ({"start": {"kout": 0}}, "kout = 0 is outside its range"),
+        ({"start": {"kout": math.inf}}, "not a finite number"),
+        ({"covariates": {"WGT": 70}}, 'unknown covariate "WGT"; did you mean "WT"'),
+        ({"covariates": {"WT": NAN}}, "covariate WT: a value is missing or not finite"),
+        ({"sigma": -0.3}, "sigma = -0.3: a finite number above 0"),
+        ({"sigma": NAN}, "sigma = nan: a finite number above 0"),
+        ({"sigma": math.inf}, "sigma = inf: a finite number above 0"),
+        ({"prior": "bayes"}, '"model" or None is wanted'),
+        ({"subject": "9"}, 'unknown subject "9"'),
+        bug({"sigma": 0}, "sigma = 0", reason="sigma 0 is taken for absent: a misleading sentence"),
+        bug({"sigma": {"bcel": 0.3}}, "bcel", reason="an unknown output in sigma is ignored"),
+        bug({"sigma": "0.3"}, "sigma", reason="TypeError of numpy", raises=TypeError),
+        bug({"covariates": {"WT": "study"}}, "WT", reason="a weight is drawn with seed 0"),
+        bug({"covariates": {"AGE": 0}}, "AGE", reason="b0 = inf is reported as the estimate"),
+        bug({"start": {"b0": 9}, "fixed": {"b0": 8}}, "b0", reason="contradiction, one is picked"),
+        bug({"start": {"b0": 9}, "fixed": ["b0"]}, "b0", reason="start silently sets the value"),
+        bug({"prior": None}, "fewer", reason="more parameters than rows", raises=TypeError),
+        bug({"fixed": "emax"}, '"emax"', reason="a string is read letter by letter"),
+        bug({"covariates": {"WT": 90}}, "WT", reason="contradicts the data (70), which lose"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_say_so(tmp_path, options, words):
+    data = table(tmp_path, GOOD, "ID,TIME,AMT,DV,WT,AGE")
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"\w") as raised:
+        bc.fit_individual(YU, data, **options)
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "words"),
+    [
+        (["1,0,.,200,70,38"], "WT,AGE", "hold no dose"),
+        (["1,0,20,.,70,38"], "WT,AGE", "hold no observation"),
+        ([*BASELINE, "2,0,20,.,70,38"], "WT,AGE", "hold 2 subjects (1, 2"),
+        (["1,0,20,.,38", "1,9,.,8,38"], "AGE", "needs covariate WT (body weight, kg)"),
+        (["1,0,20,.,70,38,", "1,9,.,8,70,38,amount"], "WT,AGE,DVID", 'unknown output "amount"'),
+        (["1,0,20,.,70,38,iv", "1,9,.,8,70,38,"], "WT,AGE,CMT", "covariate IV = 1"),
+        (["1,0,20,.,70,38", "1,9,.,8,71,38"], "WT,AGE", "WT changes in time"),
+        (["1,0,20,.,0,38", "1,9,.,8,0,38"], "WT,AGE", "covariate WT: a value is not above 0"),
+    ],
+)
+def test_data_that_do_not_fit_the_model_say_so(tmp_path, rows, header, words):
+    data = table(tmp_path, rows, f"ID,TIME,AMT,DV,{header}")
+    with pytest.raises(ValueError, match=r"\w") as raised:
+        bc.fit_individual(YU, data)
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prior": None}, "has no published error of bcell; give sigma"),
+        ({"sigma": 0.3}, "no published variability to serve as prior; use prior=None"),
+        ({"sigma": 0.3, "prior": None, "fixed": list(TRUTH)}, "every parameter is fixed"),
+    ],
+)
+def test_a_model_without_variability_or_error_says_so(kpd, noiseless, options, words):
+    with pytest.raises(ValueError, match=words):
+        bc.fit_individual(kpd, noiseless, **options)
+
+
+# --- coverage over patients ------------------------------------------------------------------
+
+N_PATIENTS, LLOQ, SIGMA = 20, 2.0, 0.381
+STARTS = ({}, {"b0": 90.0, "kout": 0.03, "emax": 60.0, "hill": 1.0, "vb": 8.0, "ec50": 0.02})
+AGREE_OBJECTIVE, AGREE_PREDICTION = 1e-3, 0.01
+LARGEST_BIAS = 0.5  # of pooled z; that of 20 independent z has an SE of 0.22
+COVERAGE = (0.75, 1.0)  # of 90 % intervals: 15 of 20 or fewer has probability 4 %
+
+
+def _prediction_se(made, fit, estimate):
+    free = [made.names.index(name) for name in made.free]
+    trial = np.repeat(estimate[None, :], 2 * len(free), axis=0)
+    for k, j in enumerate(free):
+        trial[2 * k, j] += 1e-3
+        trial[2 * k + 1, j] -= 1e-3
+    logs = np.log(made.predict(trial))
+    slopes = (logs[0::2] - logs[1::2]).T / 2e-3
+    se = fit.params.loc[made.free, "log_se"].to_numpy()
+    covariance = fit.correlation.to_numpy() * np.outer(se, se)
+    return np.sqrt(np.einsum("ij,jk,ik->i", slopes, covariance, slopes))
+
+
+@pytest.mark.slow
+def test_twenty_patients_from_two_starts_with_honest_errors(tmp_path, record_property):
+    model = bc.load_model(YU)
+    patients = bc.sample_population(model, N_PATIENTS, seed=2024)
+    rng = np.random.default_rng(2025)
+    doses = [d.time for d in bc.Regimen.parse(LABEL).doses("1 y")]
+    z_b0, inside, z_prediction, objective_gap, prediction_gap = [], [], [], [], []
+    for i in range(N_PATIENTS):
+        inner = rng.choice(np.arange(10, 360, 5), size=rng.integers(5, 10), replace=False)
+        times = np.concatenate([[0.0], np.sort(inner).astype(float)])
+        seen = bc.simulate(model, LABEL, one_of(patients, i), times=times).bcell.values[0]
+        noise = np.exp(SIGMA * rng.standard_normal(len(times)))
+        data = counts(tmp_path, times, seen * noise, doses, lloq=LLOQ,
+                      covariates={"WT": 70.0, "AGE": 38.0})  # fmt: skip
+        fits = [bc.fit_individual(model, data, start=start) for start in STARTS]
+        assert all(fit.converged for fit in fits)
+        squares = [fit.result.chisqr for fit in fits]
+        objective_gap.append(abs(squares[0] - squares[1]) / max(squares[0], 1e-6))
+        a, b = (fit.residuals["IPRED"].to_numpy() for fit in fits)
+        prediction_gap.append(np.max(np.abs(a / b - 1)))
+        fit = fits[0]
+        row, true = fit.params.loc["b0"], patients.table()["b0"].iloc[i]
+        z_b0.append(math.log(row["value"] / true) / row["log_se"])
+        inside.append(row["low_90"] <= true <= row["high_90"])
+        made = problem(model, data, "model", None)
+        se = _prediction_se(made, fit, estimate_of(made, fit))
+        z_prediction.extend(np.log(a / seen) / se)
+    summary = (
+        f"b0: mean z {np.mean(z_b0):.2f}, SD {np.std(z_b0):.2f}, 90 % coverage "
+        f"{np.mean(inside):.2f}; log count: mean z {np.mean(z_prediction):.2f}, SD "
+        f"{np.std(z_prediction):.2f}, 90 % coverage "
+        f"{np.mean(np.abs(z_prediction) < 1.645):.2f}; starts: objective apart "
+        f"{max(objective_gap):.1e}, predictions {max(prediction_gap):.1e}, patients apart "
+        f"{sum(g > AGREE_PREDICTION for g in prediction_gap)}"
+    )
+    record_property("summary", summary)
+    print(summary)
+    assert abs(np.mean(z_b0)) < LARGEST_BIAS, summary
+    assert COVERAGE[0] <= np.mean(inside) <= COVERAGE[1], summary
+    assert abs(np.mean(z_prediction)) < LARGEST_BIAS, summary
+    assert max(objective_gap) < AGREE_OBJECTIVE, summary
+    assert max(prediction_gap) < AGREE_PREDICTION, summary

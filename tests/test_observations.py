@@ -1,0 +1,334 @@
+"""Reading data files: what good tables give, and what every mistake says, with line and column."""
+
+import csv
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bcellsim.observations import covariates_of, one_subject, read_observations, regimen_of
+
+# Converting 10^9/L to cells/uL multiplies once: one rounding, of 1e-16.
+RTOL = 1e-12
+
+
+def bug(*case, reason):
+    """A case the code gets wrong today; strict, so that it is noticed when it is mended."""
+    return pytest.param(*case, marks=pytest.mark.xfail(reason=reason, strict=True))
+
+
+def read(folder, text, **options):
+    path = folder / "data.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_observations(path, **options)
+
+
+# --- good tables -----------------------------------------------------------------------------
+
+
+def test_columns_are_found_without_regard_to_case_order_spaces_and_bom(tmp_path):
+    table = read(tmp_path, "\ufeffdv, Time ,id,Wt,amt\n.,0,A1,70,20\n<5,28,A1,70,\n")
+    assert list(table["ID"]) == ["A1", "A1"]
+    assert list(table["TIME"]) == [0, 28]
+    assert list(table["EVID"]) == [1, 0]
+    assert list(table["WT"]) == [70, 70]
+    assert list(table["LINE"]) == [2, 3]
+    assert table["DV"].iloc[1] == 5
+    assert table["CENS"].iloc[1] == 1
+
+
+@pytest.mark.parametrize("missing", [".", "NA", "", " "])
+def test_missing_dv_is_no_observation_and_never_zero(tmp_path, missing):
+    table = read(tmp_path, f"ID,TIME,AMT,DV\n1,0,20,{missing}\n1,7,{missing},{missing}\n")
+    assert table["DV"].isna().all()
+    assert list(table["AMT"]) == [20, 0]
+
+
+def test_a_row_cut_short_is_missing_at_its_end(tmp_path):
+    table = read(tmp_path, "ID,TIME,AMT,DV\n1,0,20\n1,7\n")
+    assert len(table) == 2
+    assert table["DV"].isna().all()
+
+
+#: Columns after ID,TIME: header, row, options, (DV, CENS, LIMIT) expected; NaN where there is none.
+CENSORING = {
+    "exact": ("DV", "12.5", {}, (12.5, 0, math.nan)),
+    "<5": ("DV", "<5", {}, (5, 1, math.nan)),
+    "< 5": ("DV", "< 5", {}, (5, 1, math.nan)),
+    "CENS": ("DV,CENS", "5,1", {}, (5, 1, math.nan)),
+    "CENS 0 ignores LIMIT": ("DV,CENS,LIMIT", "5,0,1", {}, (5, 0, math.nan)),
+    "interval": ("DV,CENS,LIMIT", "5,1,2", {}, (5, 1, 2)),
+    "BLQ": ("DV,BLQ,LLOQ", "1,1,4", {}, (4, 1, math.nan)),
+    "below the LLOQ column": ("DV,LLOQ", "1,4", {}, (4, 1, math.nan)),
+    "above the LLOQ column": ("DV,LLOQ", "6,4", {}, (6, 0, math.nan)),
+    "at the LLOQ": ("DV,LLOQ", "4,4", {}, (4, 0, math.nan)),
+    "zero with an LLOQ": ("DV", "0", {"lloq": 3}, (3, 1, math.nan)),
+    "lloq=": ("DV", "1", {"lloq": 3}, (3, 1, math.nan)),
+    "lloq= leaves concentrations": ("DV,DVID", "1,conc", {"lloq": 3}, (1, 0, math.nan)),
+    "unit": ("DV,UNIT", "0.2,10^9/L", {}, (200, 0, math.nan)),
+    "unit and <": ("DV,UNIT", "<0.005,10^9/L", {}, (5, 1, math.nan)),
+    "unit=": ("DV", "0.2", {"unit": "10^9/L"}, (200, 0, math.nan)),
+    "unit= of a column wins": ("DV,UNIT", "20,cells/uL", {"unit": "10^9/L"}, (20, 0, math.nan)),
+    "MDV": ("DV,MDV", "12,1", {}, (math.nan, 0, math.nan)),
+}
+LOST = "a row with BLQ = 1 whose DV is missing is dropped instead of censored at LLOQ"
+NOT_CONVERTED = "LLOQ and LIMIT are not converted from UNIT while DV is"
+CENSORING_BUGS = {
+    "BLQ without DV": ("DV,BLQ,LLOQ", ".,1,4", {}, (4, 1, math.nan), LOST),
+    "unit and LLOQ": ("DV,UNIT,BLQ,LLOQ", "0.001,10^9/L,1,0.005", {}, (5, 1, math.nan),
+                      NOT_CONVERTED),
+    "unit and LIMIT": ("DV,UNIT,CENS,LIMIT", "0.005,10^9/L,1,0.001", {}, (5, 1, 1), NOT_CONVERTED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "options", "expected"),
+    [pytest.param(*case, id=name) for name, case in CENSORING.items()]
+    + [bug(*case[:4], reason=case[4]) for case in CENSORING_BUGS.values()],
+)
+def test_observed_value_and_censoring(tmp_path, header, row, options, expected):
+    seen = read(tmp_path, f"ID,TIME,{header}\n1,0,{row}\n", **options).iloc[0]
+    np.testing.assert_allclose(seen[["DV", "CENS", "LIMIT"]].astype(float), expected, rtol=RTOL)
+
+
+#: Columns after ID,TIME,AMT: header, row, (DUR, ADDL, II) expected.
+DOSES = {
+    "bolus": ("DV", ".", (0, 0, 0)),
+    "RATE": ("RATE", "100", (0.2, 0, 0)),
+    "DUR": ("DUR", "0.2", (0.2, 0, 0)),
+    "RATE 0 and DUR": ("RATE,DUR", "0,0.2", (0.2, 0, 0)),
+    "ADDL and II": ("ADDL,II", "3,28", (0, 3, 28)),
+    "ADDL 0": ("ADDL,II", "0,0", (0, 0, 0)),
+    "MDV 1": ("MDV,EVID", "1,1", (0, 0, 0)),
+    "SS 0": ("SS,OCC", "0,.", (0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize(("header", "row", "expected"), DOSES.values(), ids=DOSES)
+def test_doses(tmp_path, header, row, expected):
+    seen = read(tmp_path, f"ID,TIME,AMT,{header}\n1,-2,20,{row}\n").iloc[0]
+    assert (seen["EVID"], seen["AMT"], seen["TIME"]) == (1, 20, -2)
+    np.testing.assert_allclose(seen[["DUR", "ADDL", "II"]].astype(float), expected, rtol=RTOL)
+
+
+def test_regimen_covariates_and_subject_of_a_table(tmp_path):
+    table = read(
+        tmp_path,
+        "ID,TIME,AMT,CMT,ADDL,II,DV,WT,AGE\n"
+        "1,-7,.,.,.,.,200,70,.\n1,0,20,SC,2,28,.,.,38\n1,90,30,,.,.,.,70,38\n2,0,20,sc,0,0,.,50,9\n",
+    )
+    one = one_subject(table, "1")
+    assert len(one) == 3
+    plan = regimen_of(one, default_route="iv")
+    assert [(d.time, d.amount, d.route) for d in plan.doses()] == [
+        (0, 20, "sc"), (28, 20, "sc"), (56, 20, "sc"), (90, 30, "iv"),
+    ]  # fmt: skip
+    assert covariates_of(one) == {"WT": 70, "AGE": 38}
+    with pytest.raises(ValueError, match=r"hold 2 subjects \(1, 2"):
+        one_subject(table)
+    with pytest.raises(ValueError, match='unknown subject "7"'):
+        one_subject(table, "7")
+
+
+# --- mistakes --------------------------------------------------------------------------------
+
+#: Text, then the line and column named, then words of the sentence.
+MISTAKES = {
+    "text in TIME": ("ID,TIME,DV\n1,soon,5\n", 2, "TIME", '"soon" is not a number'),
+    "text in DV": ("ID,TIME,DV\n1,0,5\n1,7,five\n", 3, "DV", '"five" is not a number'),
+    "text in AMT": ("ID,TIME,AMT\n1,0,20mg\n", 2, "AMT", "is not a number"),
+    "text in a covariate": ("ID,TIME,DV,WT\n1,0,5,heavy\n", 2, "WT", "is not a number"),
+    "decimal comma": ('ID,TIME,DV\n1,"0,5",5\n', 2, "TIME", "decimals with a point"),
+    "above": ("ID,TIME,DV\n1,0,>500\n", 2, "DV", "is not a number"),
+    "no TIME": ("ID,TIME,DV\n1,.,5\n", 2, "TIME", "the time is missing"),
+    "no ID": ("ID,TIME,DV\n1,0,5\n.,7,5\n", 3, "ID", "the subject is missing"),
+    "time nan": ("ID,TIME,DV\n1,nan,5\n", 2, "TIME", "missing"),
+    "date": ("ID,TIME,DV\n1,2024-05-01,5\n", 2, "TIME", "is not a number"),
+    "order": ("ID,TIME,DV\n1,7,5\n1,0,5\n", 3, "TIME", "times out of order, 0 comes after 7"),
+    "two blocks": ("ID,TIME,DV\n1,0,5\n2,0,5\n1,7,5\n", 4, "ID", "two separate blocks"),
+    "AMT observed": ("ID,TIME,DV,AMT,EVID\n1,0,5,20,0\n", 2, "AMT", "has a dose of 20"),
+    "zero dose": ("ID,TIME,AMT,EVID\n1,0,0,1\n", 2, "AMT", "must be above 0"),
+    "no amount": ("ID,TIME,AMT,EVID\n1,0,.,1\n", 2, "AMT", "must be above 0"),
+    "negative dose": ("ID,TIME,AMT\n1,0,-20\n", 2, "AMT", "a dose of -20"),
+    "RATE and DUR": ("ID,TIME,AMT,RATE,DUR\n1,0,20,5,4\n", 2, "DUR", "both RATE and DUR"),
+    "RATE -2": ("ID,TIME,AMT,RATE\n1,0,20,-2\n", 2, "RATE", "a rate above 0"),
+    "DUR -1": ("ID,TIME,AMT,DUR\n1,0,20,-1\n", 2, "DUR", "is negative"),
+    "ADDL": ("ID,TIME,AMT,ADDL\n1,0,20,3\n", 2, "II", "contradict"),
+    "II": ("ID,TIME,AMT,II\n1,0,20,28\n", 2, "II", "contradict"),
+    "II -28": ("ID,TIME,AMT,ADDL,II\n1,0,20,3,-28\n", 2, "II", "contradict"),
+    "ADDL 1.5": ("ID,TIME,AMT,ADDL,II\n1,0,20,1.5,28\n", 2, "ADDL", "whole number"),
+    "ADDL -1": ("ID,TIME,AMT,ADDL,II\n1,0,20,-1,28\n", 2, "ADDL", "whole number"),
+    "MDV 0 on a dose": ("ID,TIME,AMT,MDV\n1,0,20,0\n", 2, "MDV", "it must be 1"),
+    "zero count": ("ID,TIME,DV\n1,0,0\n", 2, "DV", "must be above 0"),
+    "negative count": ("ID,TIME,DV\n1,0,-3\n", 2, "DV", "must be above 0"),
+    "<0": ("ID,TIME,DV\n1,0,<0\n", 2, "DV", "must be above 0"),
+    "inf": ("ID,TIME,DV\n1,0,inf\n", 2, "DV", "not a finite number"),
+    "inf TIME": ("ID,TIME,DV\n1,-inf,5\n", 2, "TIME", "not a finite number"),
+    "NAN": ("ID,TIME,DV\n1,0,NAN\n", 2, "DV", "not a finite number"),
+    "inf covariate": ("ID,TIME,DV,WT\n1,0,5,inf\n", 2, "WT", "not a finite number"),
+    "EVID 3": ("ID,TIME,DV,EVID\n1,0,5,3\n", 2, "EVID", "3 is not supported"),
+    "CENS -1": ("ID,TIME,DV,CENS\n1,0,500,-1\n", 2, "CENS", "only 0 and 1"),
+    "BLQ alone": ("ID,TIME,DV,BLQ\n1,0,5,1\n", 2, "BLQ", "needs the limit"),
+    "DVID": ("ID,TIME,DV,DVID\n1,0,5,bcel\n", 2, "DVID", 'did you mean "bcell"'),
+    "UNIT": ("ID,TIME,DV,UNIT\n1,0,5,10^9/l\n", 2, "UNIT", 'did you mean "10^9/L"'),
+    "UNIT of another kind": ("ID,TIME,DV,UNIT\n1,0,5,mg/L\n", 2, "UNIT", "is a mass/volume"),
+    "SS": ("ID,TIME,AMT,SS,II\n1,0,20,1,28\n", None, "SS", "write the doses out"),
+    "OCC": ("ID,TIME,DV,OCC\n1,0,5,1\n", None, "OCC", "not supported"),
+    "DATE": ("ID,TIME,DV,DATE\n1,0,5,2024-05-01\n", None, "DATE", "give TIME in days"),
+}
+ROW_MISTAKES_UNSEEN = {
+    "blank lines": ("ID,TIME,DV\n1,0,5\n\n\n1,7,x\n", 5, "DV", "is not a number",
+                    "blank lines are not counted, so the line named is wrong"),
+    "decimal comma in DV": ('ID,TIME,DV\n1,0,"12,5"\n', 2, "DV", "decimals with a point",
+                            "no hint at the decimal comma in DV"),
+    "nan DV": ("ID,TIME,DV\n1,0,nan\n", 2, "DV", "not a finite number",
+               "nan in DV is taken as missing and the observation is lost without a word"),
+    "MDV 101": ("ID,TIME,DV,MDV\n1,0,5,101\n", 2, "MDV", "101",
+                "MDV = 101 (excluded) is read as an observation"),
+    "BLQ 2": ("ID,TIME,DV,BLQ,LLOQ\n1,0,5,2,3\n", 2, "BLQ", "0 and 1", "BLQ = 2 is ignored"),
+    "LIMIT above DV": ("ID,TIME,DV,CENS,LIMIT\n1,0,5,1,8\n", 2, "LIMIT", "below",
+                       "LIMIT above DV is accepted; the row then counts 1e6 in the fit"),
+    "RATE observed": ("ID,TIME,DV,EVID,RATE\n1,0,5,0,20\n", 2, "RATE", "observation",
+                      "dose items on an observation other than AMT are ignored"),
+    "ADDL observed": ("ID,TIME,DV,EVID,ADDL,II\n1,0,5,0,3,28\n", 2, "ADDL", "observation",
+                      "dose items on an observation other than AMT are ignored"),
+    "CMT of a dose": ("ID,TIME,AMT,CMT\n1,0,20,2\n", 2, "CMT", "route",
+                      "an unknown CMT of a dose is found late, without file and line"),
+    "CMT observed": ("ID,TIME,DV,CMT\n1,0,5,conc\n", 2, "CMT", "DVID",
+                     "CMT of an observation is ignored: a concentration is read as a count"),
+    "bare <": ("ID,TIME,DV\n1,0,<\n", 2, "DV", '"<"', 'the message quotes "" instead of "<"'),
+    "1_000": ("ID,TIME,DV\n1,0,1_000\n", 2, "DV", "not a number", "1_000 is read as 1000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "words"),
+    [pytest.param(*case, id=name) for name, case in MISTAKES.items()]
+    + [bug(*case[:4], reason=case[4]) for case in ROW_MISTAKES_UNSEEN.values()],
+)
+def test_a_mistake_in_a_row_names_file_line_and_column(tmp_path, text, line, column, words):
+    where = f"data.csv{f', line {line}' if line else ''}, column {column}: "
+    with pytest.raises(ValueError, match=re.escape(where)) as raised:
+        read(tmp_path, text)
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+#: Text, then words of the sentence.
+BAD_FILES = {
+    "empty": ("", "the file is empty"),
+    "blank": ("\n\n", "the file is empty"),
+    "header only": ("ID,TIME,DV\n", "the table has no rows"),
+    "no TIME": ("ID,DV\n1,5\n", "line 1: there is no column TIME; columns are ID, DV"),
+    "no ID": ("TIME,DV\n1,5\n", "line 1: there is no column ID"),
+    "semicolons": ("ID;TIME;DV\n1;0;5\n", "there is no column ID; columns are ID;TIME;DV"),
+    "duplicate column": ("ID,TIME,DV,dv\n1,0,5,6\n", "column DV stands there twice"),
+    "binary": (bytes(range(256)), "not a CSV table"),
+    "UTF-16": ("ID,TIME,DV\n1,0,5\n".encode("utf-16"), "not a CSV table"),
+    "a row too long": ("ID,TIME,AMT,DV\n1,0,20,.\n1,7,.,12,5\n", "line 3"),
+    "open quote": ('ID,TIME,DV\n1,0,"5\n1,7,6\n', "not a CSV table"),
+}
+SHIFTED = "pandas takes the first column as an index: ID, TIME and DV shift by one, silently"
+BAD_FILES_UNSEEN = {
+    "every row too long": ("ID,TIME,DV\n1,0,12,5\n1,7,13,5\n", "line 2", SHIFTED),
+    "trailing commas": ("ID,TIME,DV\n1,0,12,\n1,7,13,\n", "line 2", SHIFTED),
+    "column twice": ("ID,TIME,DV,DV\n1,0,5,6\n", "column DV stands there twice",
+                     'pandas renames the second to "DV.1", which becomes a covariate'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [pytest.param(*case, id=name) for name, case in BAD_FILES.items()]
+    + [bug(*case[:2], reason=case[2]) for case in BAD_FILES_UNSEEN.values()],
+)
+def test_a_bad_file_says_what_it_lacks(tmp_path, content, words):
+    with pytest.raises(ValueError, match=r"data\.csv") as raised:
+        read(tmp_path, content)
+    assert words in str(raised.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "nowhere.csv", tmp_path):
+        with pytest.raises(FileNotFoundError, match="no data file"):
+            read_observations(path)
+
+
+@pytest.mark.xfail(reason="lloq is not checked: inf censors every count at infinity", strict=True)
+@pytest.mark.parametrize("lloq", [math.inf, math.nan, -1.0])
+def test_lloq_must_be_a_finite_number_above_zero(tmp_path, lloq):
+    with pytest.raises(ValueError, match="lloq"):
+        read(tmp_path, "ID,TIME,DV\n1,0,5\n", lloq=lloq)
+
+
+def test_unknown_unit_of_the_argument(tmp_path):
+    with pytest.raises(ValueError, match='unknown unit "cells/uk"; did you mean "cells/uL"'):
+        read(tmp_path, "ID,TIME,DV\n1,0,5\n", unit="cells/uk")
+
+
+def test_a_covariate_that_changes_is_refused(tmp_path):
+    table = read(tmp_path, "ID,TIME,DV,WT\n1,0,5,70\n1,7,5,71\n")
+    with pytest.raises(ValueError, match=r"covariate WT changes in time \(70, 71\)"):
+        covariates_of(table)
+
+
+@pytest.mark.xfail(reason="a column of text the model does not ask for is an error", strict=True)
+def test_a_column_of_remarks_is_carried_through(tmp_path):
+    table = read(tmp_path, "ID,TIME,DV,REMARK\n1,0,5,first visit\n")
+    assert list(table["REMARK"]) == ["first visit"]
+
+
+def test_no_dose_is_said(tmp_path):
+    with pytest.raises(ValueError, match="hold no dose"):
+        regimen_of(read(tmp_path, "ID,TIME,DV\n1,0,5\n"), default_route="sc")
+
+
+# --- any valid table ---------------------------------------------------------------------------
+
+POSITIVE = st.floats(1e-3, 1e4, allow_nan=False)
+OBSERVED = st.fixed_dictionaries({"DV": POSITIVE, "CENS": st.booleans(), "AMT": st.just(0.0)})
+GIVEN = st.fixed_dictionaries(
+    {"AMT": POSITIVE, "ADDL": st.integers(0, 5), "II": POSITIVE, "DUR": st.floats(0, 2)}
+)
+ROWS = st.lists(st.tuples(st.floats(-100, 1000), OBSERVED | GIVEN), min_size=1, max_size=8)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(subjects=st.lists(ROWS, min_size=1, max_size=3), weight=st.floats(3, 200))
+def test_a_valid_table_is_read_back_row_by_row(tmp_path, subjects, weight):
+    written = [
+        {"ID": f"S{i}", "TIME": time, "WT": weight, **row}
+        for i, rows in enumerate(subjects)
+        for time, row in sorted(rows, key=lambda row: row[0])
+    ]
+    path = tmp_path / "any.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["ID", "TIME", "AMT", "DV", "CENS", "ADDL", "II", "DUR", "WT"])
+        for row in written:
+            count = row.get("ADDL", 0)
+            writer.writerow([
+                row["ID"], repr(row["TIME"]), repr(row["AMT"]) if row["AMT"] else ".",
+                repr(row["DV"]) if "DV" in row else "NA", int(row.get("CENS", 0)),
+                count, repr(row["II"]) if count else 0, repr(row.get("DUR", 0.0)), repr(weight),
+            ])  # fmt: skip
+    table = read_observations(path)
+    assert len(table) == len(written)
+    expected = pd.DataFrame({
+        "ID": [row["ID"] for row in written],
+        "TIME": [row["TIME"] for row in written],
+        "EVID": [int(row["AMT"] > 0) for row in written],
+        "AMT": [row["AMT"] for row in written],
+        "DUR": [row.get("DUR", 0.0) for row in written],
+        "ADDL": [row.get("ADDL", 0) for row in written],
+        "II": [row["II"] if row.get("ADDL") else 0.0 for row in written],
+        "DV": [row.get("DV", math.nan) for row in written],
+        "CENS": [int(row.get("CENS", 0)) for row in written],
+        "LINE": range(2, len(written) + 2),
+        "WT": weight,
+    })  # fmt: skip
+    pd.testing.assert_frame_equal(table[list(expected)], expected, check_dtype=False, rtol=RTOL)
