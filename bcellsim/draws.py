@@ -78,8 +78,8 @@ def uniforms(
     counter[3] = np.uint64(replicate)
     key = np.array([seed & 0xFFFFFFFF, seed >> 32], dtype=np.uint64)
     words = philox(counter.reshape(4, -1), key.reshape(2, 1)).astype(np.uint64)
-    bits = (words[0] << np.uint64(21)) ^ (words[1] >> np.uint64(11))  # 53 bits
-    return ((bits.astype(np.float64) + 0.5) * 2.0**-53).reshape(n, count)
+    bits = (words[0] << np.uint64(20)) ^ (words[1] >> np.uint64(12))  # 52, so that none rounds to 1
+    return ((bits.astype(np.float64) + 0.5) * 2.0**-52).reshape(n, count)
 
 
 def normals(

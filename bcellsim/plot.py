@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -270,3 +271,22 @@ def _annotate(axis, cells, shown, image, share, target):
             axis.add_patch(
                 Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, ec="#D55E00", lw=2.5, zorder=3)
             )
+
+
+def save(figure: Figure, *paths: Path) -> None:
+    """Write a figure to files of the kinds their names end in, the same bytes each time; close it.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        The figure.
+    *paths : Path
+        Where to write it, such as ``counts.png`` and ``counts.svg``.
+    """
+    import matplotlib.pyplot as plt
+
+    undated = {".png": {"Software": None}, ".svg": {"Date": None}}
+    with plt.rc_context({"svg.hashsalt": "bcellsim"}):
+        for path in paths:
+            figure.savefig(path, dpi=150, metadata=undated.get(path.suffix))
+    plt.close(figure)

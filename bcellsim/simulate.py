@@ -130,7 +130,10 @@ def output_times(until, every, times) -> tuple[np.ndarray, float]:
         if np.any(np.diff(times) <= 0):
             j = int(np.argmax(np.diff(times) <= 0))
             raise ValueError(f"times out of order: {times[j]:g} d comes before {times[j + 1]:g} d")
-        return times, days(until, "until") if until is not None else float(times[-1])
+        end = days(until, "until") if until is not None else float(times[-1])
+        if times[-1] > end:
+            raise ValueError(f"times: {times[-1]:g} d is later than until = {end:g} d")
+        return times, end
     if until is None:
         raise ValueError('give until="2 y" (the end of the simulation), or times')
     until, step = days(until, "until"), days(every, "every")

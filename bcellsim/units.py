@@ -87,8 +87,11 @@ def _pint_registry():
 
 
 @cache
-def _lookup(unit: str) -> tuple[str, float]:
-    """Return (dimension, factor to the internal unit), or raise ValueError."""
+def _lookup(unit: str, wanted: str = "") -> tuple[str, float]:
+    """Return (dimension, factor to the internal unit), or raise ValueError.
+
+    Units of the dimension `wanted` are named first as the valid choices.
+    """
     unit = unit.strip().replace("µ", "u").replace("μ", "u").replace("m²", "m2")
     if unit in _TABLE:
         return _TABLE[unit]
@@ -108,7 +111,8 @@ def _lookup(unit: str) -> tuple[str, float]:
                     return dimension, float(given.to(ours).magnitude)
         except Exception:  # pint raises many kinds; all mean that it is not a unit of ours
             pass
-    raise ValueError(unknown("unit", unit, [u for u in _TABLE if u]))
+    choices = [name for name, (dimension, _) in _TABLE.items() if name and dimension == wanted]
+    raise ValueError(unknown("unit", unit, choices or [name for name in _TABLE if name]))
 
 
 def dimension_of(unit: str) -> str:
@@ -133,8 +137,8 @@ def convert(value: float, unit: str, to: str, *, molar_mass: float | None = None
     ValueError
         If a unit is unknown, or the two measure different things.
     """
-    dimension, factor = _lookup(unit)
     target, target_factor = _lookup(to)
+    dimension, factor = _lookup(unit, target)
     if dimension.startswith("substance") and target == dimension.replace("substance", "mass"):
         if molar_mass is None:
             raise ValueError(f'"{unit}" to "{to}" needs the molar mass of the drug')

@@ -15,6 +15,7 @@ ROOT = Path(importlib.util.find_spec("bcellsim.names").origin).parent
 #: Groups from the bottom to the top; a name is a module or a folder of the package.
 ORDER = [
     {"names", "draws", "units"},
+    {"event"},
     {"structures", "regimen"},
     {"model", "engine"},
     {"library"},
@@ -32,7 +33,7 @@ RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 #: Beside these, the standard library; other parts of the package may import anything outside it.
 OUTSIDE = {"engine": {"numpy", "scipy", "numba", "platformdirs"}, "structures": set()}
 STRUCTURES_MAY = {"__future__", "math", "importlib", "pkgutil", "collections", "dataclasses",
-                  "typing"}  # fmt: skip
+                  "types", "typing"}  # fmt: skip
 INSIDE = {"engine": {"engine", "structures", "names"}, "structures": {"structures", "names"}}
 
 MODULES = sorted(ROOT.rglob("*.py"))

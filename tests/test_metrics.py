@@ -169,6 +169,20 @@ def test_crossing_at_the_joint_of_two_steps():
         assert found == pytest.approx(10, abs=EXACT)
 
 
+@pytest.mark.xfail(
+    reason="known flaw: of two steps with the same value at their joint the wrong one is refined",
+    strict=True,
+)
+def test_extreme_just_before_the_joint_of_two_steps():
+    """The vertex lies between the last grid point of a step and its end."""
+    for end in (3.7, 4.1, 5.0, 6.3):
+        vertex = end - 0.02
+        for sign in (1, -1):
+            arch = course(lambda t, v=vertex, s=sign: 10 - s * (t - v) ** 2, [0, end, 8])
+            found = METRICS["c_max" if sign > 0 else "nadir"](arch, question(0, 8))[0]
+            assert found == pytest.approx(10, abs=EXACT)
+
+
 @pytest.mark.xfail(reason="known flaw: NaN where the window holds the first dose", strict=True)
 def test_trough_with_the_first_dose_in_the_window():
     """There is nothing before the first dose: the trough is that of the later ones."""
@@ -228,7 +242,6 @@ def test_properties_of_smooth_trajectories(shape, threshold, opens, length):
         assert found["suppressed_throughout"] == (found["days_above"] == 0)
     assert found["suppressed_fraction"] == 1 - found["days_above"] / (asked.closes - asked.opens)
     course_so_far = function(FINE[opens + length >= FINE])
-    assert found["nadir"] <= course_so_far.min() + SMOOTH * 20
     assert found["nadir"] == pytest.approx(course_so_far.min(), abs=5e-3)
 
 

@@ -16,9 +16,9 @@ from bcellsim.observations import covariates_of, one_subject, read_observations,
 RTOL = 1e-12
 
 
-def bug(*case, reason):
+def bug(*case, reason, name):
     """A case the code gets wrong today; strict, so that it is noticed when it is mended."""
-    return pytest.param(*case, marks=pytest.mark.xfail(reason=reason, strict=True))
+    return pytest.param(*case, marks=pytest.mark.xfail(reason=reason, strict=True), id=name)
 
 
 def read(folder, text, **options):
@@ -88,7 +88,7 @@ CENSORING_BUGS = {
 @pytest.mark.parametrize(
     ("header", "row", "options", "expected"),
     [pytest.param(*case, id=name) for name, case in CENSORING.items()]
-    + [bug(*case[:4], reason=case[4]) for case in CENSORING_BUGS.values()],
+    + [bug(*case[:4], reason=case[4], name=name) for name, case in CENSORING_BUGS.items()],
 )
 def test_observed_value_and_censoring(tmp_path, header, row, options, expected):
     seen = read(tmp_path, f"ID,TIME,{header}\n1,0,{row}\n", **options).iloc[0]
@@ -208,7 +208,7 @@ ROW_MISTAKES_UNSEEN = {
 @pytest.mark.parametrize(
     ("text", "line", "column", "words"),
     [pytest.param(*case, id=name) for name, case in MISTAKES.items()]
-    + [bug(*case[:4], reason=case[4]) for case in ROW_MISTAKES_UNSEEN.values()],
+    + [bug(*case[:4], reason=case[4], name=name) for name, case in ROW_MISTAKES_UNSEEN.items()],
 )
 def test_a_mistake_in_a_row_names_file_line_and_column(tmp_path, text, line, column, words):
     where = f"data.csv{f', line {line}' if line else ''}, column {column}: "
@@ -244,7 +244,7 @@ BAD_FILES_UNSEEN = {
 @pytest.mark.parametrize(
     ("content", "words"),
     [pytest.param(*case, id=name) for name, case in BAD_FILES.items()]
-    + [bug(*case[:2], reason=case[2]) for case in BAD_FILES_UNSEEN.values()],
+    + [bug(*case[:2], reason=case[2], name=name) for name, case in BAD_FILES_UNSEEN.items()],
 )
 def test_a_bad_file_says_what_it_lacks(tmp_path, content, words):
     with pytest.raises(ValueError, match=r"data\.csv") as raised:

@@ -39,9 +39,7 @@ def test_the_full_covariance_is_recovered(name):
     people = sample_population(model, MANY, seed=11)
     effects, typical = model.random_effects, model.typical()
     found = np.empty((MANY, len(effects.names)))
-    for j, (parameter, kind) in enumerate(
-        zip(effects.names, effects.distributions, strict=True)
-    ):
+    for j, (parameter, kind) in enumerate(zip(effects.names, effects.distributions, strict=True)):
         scale = logit if kind == "logit" else np.log
         found[:, j] = scale(column(people, parameter)) - scale(typical[parameter])
     wanted = effects.covariance
@@ -72,9 +70,7 @@ def test_parameters_without_variability_are_typical():
 
 @pytest.mark.parametrize("covariates", ["reference", "study", {"WT": "study", "AGE": 50}])
 def test_enlarging_a_population_changes_nobody(covariates):
-    small, large = (
-        sample_population(YU, n, covariates=covariates, seed=3) for n in (20, 500)
-    )
+    small, large = (sample_population(YU, n, covariates=covariates, seed=3) for n in (20, 500))
     assert np.array_equal(small.parameters, large.parameters[:20])
     assert np.array_equal(small.eta, large.eta[:20])
     assert np.array_equal(small.subjects, large.subjects[:20])

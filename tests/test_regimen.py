@@ -334,8 +334,10 @@ drugs = st.one_of(
 @st.composite
 def dose_events(draw, endless=True):
     more = draw(st.sampled_from(["once", "repeated", *(["endless"] if endless else [])]))
-    every = None if more == "once" else draw(st.integers(1, 300)) * draw(
-        st.sampled_from([1.0, 7.0, 1 / 24, 30.4375])
+    every = (
+        None
+        if more == "once"
+        else draw(st.integers(1, 300)) * draw(st.sampled_from([1.0, 7.0, 1 / 24, 30.4375]))
     )
     n = {"once": 1, "repeated": draw(st.integers(1, 6)), "endless": None}[more]
     return Event(

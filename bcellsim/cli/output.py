@@ -80,11 +80,9 @@ class OutputDirectory:
 
     def figure(self, name: str, figure) -> None:
         """Write a figure as PNG and SVG, and close it."""
-        import matplotlib.pyplot as plt
+        from bcellsim import plot
 
-        figure.savefig(self.file(f"{name}.png"), dpi=150, metadata={"Software": None})
-        figure.savefig(self.file(f"{name}.svg"), metadata={"Date": None})
-        plt.close(figure)
+        plot.save(figure, self.file(f"{name}.png"), self.file(f"{name}.svg"))
 
     def record(self, command: str, settings: dict, facts: dict, inputs: Iterable[str | Path]):
         """Write `run.json`: all that is needed to repeat the run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json as json_module
 import math
+import os
 import sys
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -221,11 +222,9 @@ def _output(settings):
     if settings["out"] is None:
         yield None
         return
-    import matplotlib
-
     from bcellsim.cli.output import OutputDirectory
 
-    matplotlib.use("Agg")
+    os.environ["MPLBACKEND"] = "Agg"  # figures go to files, whatever screen there is
     with OutputDirectory(settings["out"], overwrite=settings["overwrite"]) as out:
         yield out
     print(f"wrote {settings['out']}", file=sys.stderr)

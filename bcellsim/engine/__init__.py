@@ -123,7 +123,7 @@ def _check(structure, params, events, times, until, dense) -> Task:
     if events.schedule.shape != (n,):
         raise ValueError(f"events are for {len(events.schedule)} subjects, params for {n}")
     filled = np.where(np.isnan(times), np.inf, times)
-    if np.any(np.diff(filled, axis=1) < 0) or np.any(np.isneginf(times)):
+    if np.any(filled[:, 1:] < filled[:, :-1]) or np.any(np.isinf(times)):
         raise ValueError("output times must be finite and in ascending order")
     for name in dense:
         if name not in structure.outputs:
@@ -143,9 +143,9 @@ def _span(events, times, until, n):
     if until is None:
         if times.shape[1] == 0:
             raise ValueError("give output times, or until")
-        until = np.nanmax(times, axis=1)
+        until = np.fmax.reduce(times, axis=1)
     if times.shape[1]:
-        begin = np.minimum(begin, times[:, 0])
+        begin = np.fmin(begin, times[:, 0])
     end = np.broadcast_to(np.asarray(until, dtype=np.float64), (n,)).copy()
     begin = np.minimum(np.broadcast_to(begin, (n,)), end)
     if not (np.all(np.isfinite(begin)) and np.all(np.isfinite(end))):

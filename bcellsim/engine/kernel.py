@@ -30,10 +30,15 @@ _E1, _E2, _E3, _E4, _E5, _E6, _E7 = (
 
 # A low Hill exponent makes the effect rise within seconds of a dose: 1e-3 d left errors of 3e-5.
 _FIRST_STEP = 1e-5  # [day]
-# The error per step is held to a quarter of rtol. Tsit5 has no stage between 0.33 and 0.9 of a step
-# and underrates a steep switch there: over 1,000 patients of Yu 2022 the largest error of a count
-# was 90 rtol with 1, 16 rtol with 1/4 (at 14 % more steps).
-_SAFETY = 4.0
+# Between its stages at 0.33 and 0.9 of a step Tsit5 looks at nothing, and its error estimate hardly
+# sees a steep switch (an individual Hill exponent can be 50). So the slope of the interpolant is
+# compared with the equations in that gap too. Over 1,000 patients of Yu 2022 and 800 random subjects
+# the largest error of a count was 90 rtol without this, 7 rtol with it, at 6 % more steps.
+_GAP = 0.6
+_D1, _D2, _D3, _D4, _D5, _D6, _D7 = (  # slope of the interpolant there, from its polynomials
+    -0.08, 0.0046368, 0.45194087717435916, 3.574390224076896, -9.286134210658608,
+    6.6951663094073535, -0.36,
+)  # fmt: skip
 _OK, _STEP_LIMIT, _STEP_SIZE, _NOT_FINITE = 0, 1, 2, 3
 _DOSE, _RATE, _MULTIPLY, _FACTOR, _RESET = 0, 1, 2, 3, 4
 _NODES = (0.0, 0.17267316464601146, 0.5, 0.8273268353539885, 1.0)  # Gauss-Lobatto on [0, 1]
@@ -97,9 +102,28 @@ def _error(h, y, new, k, rtol, atol):
             _E1 * k[0, i] + _E2 * k[1, i] + _E3 * k[2, i] + _E4 * k[3, i] + _E5 * k[4, i]
             + _E6 * k[5, i] + _E7 * k[6, i]
         )  # fmt: skip
-        e = _SAFETY * abs(e) / (atol[i] + rtol * max(abs(y[i]), abs(new[i])))
-        if not e <= worst:  # lets a NaN through
-            worst = e
+        e = abs(e) / (atol[i] + rtol * max(abs(y[i]), abs(new[i])))
+        if e != e:
+            return e
+        worst = max(worst, e)
+    return worst
+
+
+@_inlined
+def _defect(t, h, y, p, u, k, z, slope, rtol, atol):
+    """Return the step times the defect of the interpolant in the gap, scaled by the tolerance."""
+    _interpolate(_GAP, h, y, k, z)
+    rhs(max(t + _GAP * h, 0.0), z, p, u, slope)
+    worst = 0.0
+    for i in range(_N):
+        d = slope[i] - (
+            _D1 * k[0, i] + _D2 * k[1, i] + _D3 * k[2, i] + _D4 * k[3, i] + _D5 * k[4, i]
+            + _D6 * k[5, i] + _D7 * k[6, i]
+        )  # fmt: skip
+        d = abs(h * d) / (atol[i] + rtol * abs(z[i]))
+        if d != d:
+            return d
+        worst = max(worst, d)
     return worst
 
 
@@ -133,7 +157,7 @@ def _integrate(
     `values` (n_times, _M) receives the outputs, `dense` (capacity, 2 + 5 n_recorded) a row a step:
     its start, its width and each recorded output at the five nodes.
     """
-    y, z, new, u, out, k = work
+    y, z, new, u, slope, out, k = work
     p = base.copy()
     u[:] = 0.0
     initial(p, y)
@@ -162,6 +186,9 @@ def _integrate(
             counts[0] += 1
             _step(t - clock, width, y, p, u, k, z, new)
             error = _error(width, y, new, k, rtol, atol)
+            if error <= 1.0:
+                defect = _defect(t - clock, width, y, p, u, k, z, slope, rtol, atol)
+                error = max(error, defect) if defect == defect else defect
             if not error <= 1.0:
                 counts[1] += 1
                 if not np.isfinite(error) and width < 1e-10:
@@ -206,7 +233,8 @@ def solve_block(
 ):  # fmt: skip
     """Integrate subjects `first` to `last`; return (rows of dense output, rows per subject)."""
     work = (
-        np.empty(_N), np.empty(_N), np.empty(_N), np.empty(_N), np.empty(_M), np.empty((7, _N))
+        np.empty(_N), np.empty(_N), np.empty(_N), np.empty(_N), np.empty(_N), np.empty(_M),
+        np.empty((7, _N)),
     )  # fmt: skip
     dense = np.empty((1024 if len(recorded) else 0, 2 + 5 * len(recorded)))
     used, rows = 0, np.zeros(last - first, np.int64)

@@ -10,8 +10,14 @@ from scipy.integrate import solve_ivp
 
 from bcellsim.engine import events as ev
 
-#: Tighter than this LSODA stalls in double precision.
-TIGHTEST = 1e-11
+#: Tighter than this LSODA stalls in double precision on subjects with a low Hill exponent.
+TIGHTEST = 1e-10
+#: Evaluations of the right-hand side that one of `max_steps` stands for.
+_PER_STEP = 8
+
+
+class _TooLongError(Exception):
+    pass
 
 
 def solve(task, *, rtol, atol, max_steps, threads, progress):
@@ -25,7 +31,9 @@ def solve(task, *, rtol, atol, max_steps, threads, progress):
     atol = atol * np.asarray(task.structure.state_scales())
     for i in range(n):
         if np.all(np.isfinite(task.params[i])):
-            status[i], counts[i, 0] = _solve_subject(task, i, max(rtol, TIGHTEST), atol, values[i])
+            status[i], counts[i, 0] = _solve_subject(
+                task, i, max(rtol, TIGHTEST), atol, values[i], _PER_STEP * max_steps
+            )
         else:
             status[i] = 3
         if progress:
@@ -33,7 +41,7 @@ def solve(task, *, rtol, atol, max_steps, threads, progress):
     return values, status, counts, None
 
 
-def _solve_subject(task, i, rtol, atol, values):
+def _solve_subject(task, i, rtol, atol, values, most):
     structure, events = task.structure, task.events
     base = task.params[i].tolist()
     p, y, u = list(base), [0.0] * len(structure.states), [0.0] * len(structure.states)
@@ -49,6 +57,8 @@ def _solve_subject(task, i, rtol, atol, values):
     def derivative(t, y):
         nonlocal evaluations
         evaluations += 1
+        if evaluations > most:
+            raise _TooLongError
         dy = [0.0] * len(y)
         structure.rhs(max(t - clock, 0.0), y.tolist(), p, u, dy)
         return dy
@@ -67,20 +77,21 @@ def _solve_subject(task, i, rtol, atol, values):
             break
         wanted = np.flatnonzero((times > here) & (times <= stop))
         grid = np.unique([*times[wanted], stop])
-        result = solve_ivp(
-            derivative, (here, stop), y, "LSODA", grid, rtol=rtol, atol=atol, first_step=_first(
-                stop - here)
-        )  # fmt: skip
+        try:
+            result = solve_ivp(
+                derivative, (here, stop), y, "LSODA", grid, rtol=rtol, atol=atol,
+                first_step=min(1e-4, stop - here),
+            )  # fmt: skip
+        except _TooLongError:
+            return 1, evaluations
+        except (ArithmeticError, ValueError):  # what Python's own math raises where C gives NaN
+            return 3, evaluations
         if not result.success:
             return 2, evaluations
         for j in wanted:
             record(j, result.y[:, np.searchsorted(grid, times[j])].tolist())
         y = result.y[:, -1].tolist()
     return 0, evaluations
-
-
-def _first(width):
-    return min(1e-4, width)
 
 
 def _apply(structure, events, r, base, p, y, u):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import NamedTuple
 
 from bcellsim.names import unknown
@@ -43,17 +44,18 @@ PARAMETERS = {
     "a50": Entry("mg", "virtual drug amount of half the largest effect"),
 }
 
-# The scale of a state times `atol` is its absolute tolerance. A published Hill exponent can be as
-# low as 0.1, so that a drug concentration far below any assay still acts: drug states are followed
-# in relative terms down to 1e-14 of their unit.
+# The scale of a state times `atol` is its absolute tolerance. An individual Hill exponent can be as
+# low as 0.1 (Yu 2022), so that a drug concentration far below any assay still acts: drug states are
+# followed in relative terms however small. With an absolute tolerance of 1e-20 the largest error of
+# a count over 800 random subjects was 26 rtol, with 1e-40 it is 2 rtol, at 1 % more steps.
 STATES = {
-    "depot": Entry("mg", "drug at the injection site", 1e-6),
-    "central": Entry("mg", "total drug in the central compartment", 1e-6),
-    "peripheral": Entry("mg", "drug in the peripheral compartment", 1e-6),
+    "depot": Entry("mg", "drug at the injection site", 1e-32),
+    "central": Entry("mg", "total drug in the central compartment", 1e-32),
+    "peripheral": Entry("mg", "drug in the peripheral compartment", 1e-32),
     "target": Entry("mg/L", "total target, free and bound, as drug equivalents"),
     "bcell": Entry("cells/uL", "B cells in blood"),
     "bcell_tissue": Entry("cells/uL", "B cells in tissue, divided by the central volume"),
-    "virtual": Entry("mg", "virtual drug amount of a kinetic-pharmacodynamic model", 1e-6),
+    "virtual": Entry("mg", "virtual drug amount of a kinetic-pharmacodynamic model", 1e-32),
 }
 
 OUTPUTS = {
@@ -143,17 +145,13 @@ class Structure:
                 )
 
     def _check_constants(self, names, what):
-        for function in self.functions():
-            for constant in function.__code__.co_names:
-                name = constant.lower()
-                value = function.__globals__.get(constant)
-                if not (constant.isupper() and name in names and isinstance(value, int)):
-                    continue
-                if names.index(name) != value:
-                    raise ValueError(
-                        f"structure {self.name}: constant {constant} = {value}, but {what} "
-                        f'"{name}" is number {names.index(name)}'
-                    )
+        for constant, value in _constants(self.functions()).items():
+            name = constant.lower()
+            if constant.isupper() and name in names and names.index(name) != value:
+                raise ValueError(
+                    f"structure {self.name}: constant {constant} = {value}, but {what} "
+                    f'"{name}" is number {names.index(name)}'
+                )
 
     def functions(self) -> list[Callable]:
         """Return the equations of this structure, those it has."""
@@ -167,6 +165,21 @@ class Structure:
     def state_scales(self) -> list[float]:
         """Return the scale of each state, which times `atol` is its absolute tolerance."""
         return [STATES[name].scale for name in self.states]
+
+
+def _constants(functions) -> dict[str, int]:
+    """Return the whole-number globals that functions, and the functions they call, use."""
+    found, waiting, seen = {}, list(functions), set()
+    while waiting:
+        function = waiting.pop()
+        seen.add(function)
+        for name in function.__code__.co_names:
+            value = function.__globals__.get(name)
+            if isinstance(value, FunctionType) and value not in seen:
+                waiting.append(value)
+            elif isinstance(value, int):
+                found[name] = value
+    return found
 
 
 #: Every structure by name.
