@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ from bcellsim.metrics import METRICS, Question, Trajectories, measure
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
-from bcellsim.simulate import as_population, provenance, solve_regimen
+from bcellsim.simulate import as_population, distinct_names, provenance, solve_regimen
 from bcellsim.units import days, format_days, quantity
 
 if TYPE_CHECKING:
@@ -64,27 +65,35 @@ def grid(
     ['20 mg sc q4w', '20 mg sc q8w']
     """
     doses = [dose] if isinstance(dose, str) else list(dose)
-    intervals = [every] if isinstance(every, (str, int, float)) else list(every)
+    intervals = [every] if isinstance(every, (str, Real)) else list(every)
     if not doses or not intervals:
         raise ValueError("a grid needs at least one dose and one interval")
     first = Regimen.parse(loading) if loading else None
     plans = []
+    origin = first.first_dose if first else 0.0
     for amount, interval in itertools.product(doses, intervals):
         step = days(interval, "every")
-        begin = days(start, "start") if start is not None else (step if first else 0.0)
-        _check_loading(first, begin, interval)
-        single = Regimen.parse(amount)
-        if len(single.events) != 1 or single.events[0].every is not None:
-            raise ValueError(f'dose "{amount}": one dose and its route is wanted, as in "20 mg sc"')
-        repeated = replace(single.events[0], time=begin, every=step, count=None)
+        begin = days(start, "start") if start is not None else origin + (step if first else 0.0)
+        _check_start(first, begin, interval)
+        single = _one_dose(amount)
+        repeated = replace(single, time=begin, every=step, count=None)
         plan = Regimen((repeated,)) if first is None else first + Regimen((repeated,))
-        name = amount.strip()
-        label = f"{name} q{format_days(step).replace(' ', '')}"
-        plans.append(replace(plan, label=label, drug=drug, dose=name, interval=step))
+        label = f"{single} q{format_days(step).replace(' ', '')}"
+        plans.append(replace(plan, label=label, drug=drug, dose=str(single), interval=step))
     return plans
 
 
-def _check_loading(loading, begin, interval):
+def _one_dose(text):
+    """Return the event of a dose without a time of its own."""
+    events = Regimen.parse(text).events
+    if len(events) != 1 or events[0].every is not None or events[0].time:
+        raise ValueError(f'dose "{text}": one dose and its route is wanted, without a time (at)')
+    return events[0]
+
+
+def _check_start(loading, begin, interval):
+    if begin < 0:
+        raise ValueError(f"start = {begin:g} d is before 0")
     if loading is None:
         return
     if loading.is_open:
@@ -156,9 +165,10 @@ def explore(
         raise ValueError("no regimen is given")
     people = as_population(model, population, seed=seed)
     model.require_output("bcell")
-    levels = _levels(below)
+    distinct_names(plans)
+    levels = thresholds(below)
     span = _Span(days(until, "until"), days(induction, "induction"), days(follow_up, "follow_up"))
-    level = None if recovery is None else _levels(recovery)[0]
+    level = None if recovery is None else _one_level(recovery)
     rows = []
     for i, plan in enumerate(plans):
         questions = [span.question(plan, value, level or value) for value in levels]
@@ -190,15 +200,29 @@ class _Span:
         return Question(threshold, recovery, opens, self.until, given, self.follow_up)
 
 
-def _levels(below):
-    given = [below] if isinstance(below, (str, int, float)) else list(below)
-    levels = [quantity(value, "cells/uL", what="below") for value in given]
+def thresholds(given: float | str | Sequence[float], what: str = "below") -> list[float]:
+    """Read one or several levels of the count [cells/uL]; `what` names them in messages.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or one is not a finite number above 0.
+    """
+    given = [given] if isinstance(given, (str, Real)) else list(given)
+    levels = [quantity(value, "cells/uL", what=what) for value in given]
     if not levels:
-        raise ValueError("below: give a threshold [cells/uL]")
+        raise ValueError(f"{what}: give a threshold [cells/uL]")
     for value in levels:
         if value <= 0:
-            raise ValueError(f"below = {value:g}: a threshold above 0 cells/uL is wanted")
+            raise ValueError(f"{what} = {value:g}: a threshold above 0 cells/uL is wanted")
     return levels
+
+
+def _one_level(recovery):
+    levels = thresholds(recovery, "recovery")
+    if len(levels) > 1:
+        raise ValueError("recovery: one level is wanted")
+    return levels[0]
 
 
 def _measure(plan, people, questions, span, threads, progress, offset, n_plans):
@@ -262,7 +286,7 @@ def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
     dict
         ``suppressed_throughout`` is a share with its Monte-Carlo standard error; other metrics have
         mean (of finite values), its Monte-Carlo standard error, median, 5 % and 95 % quantiles, and
-        times also the share reached, of all subjects.
+        times also the share reached, of the subjects for whom they are defined.
     """
     row = {}
     for name, value in values.items():
@@ -279,7 +303,8 @@ def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
         for label, share in (("median", 0.5), ("p5", 0.05), ("p95", 0.95)):
             row[f"{name}_{label}"] = _quantile(value, share)
         if name.startswith("time_to_"):
-            row[f"{name}_reached_share"] = len(finite) / len(value)
+            defined = np.count_nonzero(~np.isnan(value))
+            row[f"{name}_reached_share"] = len(finite) / defined if defined else np.nan
     return row
 
 

@@ -84,7 +84,8 @@ def days_above(trajectories: Trajectories, question: Question) -> np.ndarray:
 @metric(unit="", goal="max")
 def suppressed_fraction(trajectories: Trajectories, question: Question) -> np.ndarray:
     """Return the share of the window's time at or below the threshold."""
-    return 1.0 - days_above(trajectories, question) / (question.closes - question.opens)
+    share = 1.0 - days_above(trajectories, question) / (question.closes - question.opens)
+    return np.clip(share, 0.0, 1.0)
 
 
 @metric(unit="day", goal="min")
@@ -159,10 +160,10 @@ def c_max(trajectories: Trajectories, question: Question) -> np.ndarray:
 def c_trough(trajectories: Trajectories, question: Question) -> np.ndarray:
     """Return the lowest total concentration just before a dose in the window [mg/L].
 
-    NaN without a dose in the window.
+    The first dose has nothing before it; NaN without another dose in the window.
     """
     inside = (question.doses >= question.opens) & (question.doses <= question.closes)
-    given = question.doses[inside]
+    given = question.doses[inside & (question.doses > question.doses[:1])]
     if not len(given):
         return np.full(trajectories.n_subjects, np.nan)
     return trajectories.before(given).min(axis=1)

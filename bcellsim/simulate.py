@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bcellsim.engine import ATOL, BACKENDS, RTOL, STATUS, Events, Solution, solve
+from bcellsim.engine import ATOL, RTOL, STATUS, Events, Solution, solve
 from bcellsim.engine import events as ev
 from bcellsim.library import load_model, load_regimen
 from bcellsim.model import Model
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _PER = {"mg/kg": "WT", "mg/m2": "BSA"}
+_MOST_TIMES = 1_000_000
 
 
 def simulate(
@@ -139,7 +140,9 @@ def output_times(until, every, times) -> tuple[np.ndarray, float]:
     until, step = days(until, "until"), days(every, "every")
     if until <= 0 or step <= 0:
         raise ValueError(f"until = {until:g} d and every = {step:g} d must be above 0")
-    return np.arange(int(np.floor(until / step + 1e-9)) + 1) * step, until
+    if until / step > _MOST_TIMES:
+        raise ValueError(f"every = {step:g} d makes more than {_MOST_TIMES:,} output times")
+    return np.minimum(np.arange(int(np.floor(until / step + 1e-9)) + 1) * step, until), until
 
 
 def solve_regimen(
@@ -251,6 +254,9 @@ def _rows(model, expanded, size):
             changes.setdefault(index, []).append(span)
         else:
             rows.append((event.time, ev.RESET, 0, 0.0, -1))
+            # It ends the infusions given before it.
+            for key, spans in infusions.items():
+                infusions[key] = [(a, min(b, event.time), rate) for a, b, rate in spans]
     for (state, scale), spans in infusions.items():
         rows += [(t, ev.RATE, state, sum(on), scale) for t, on in _active(spans)]
     for index, spans in changes.items():
@@ -266,6 +272,7 @@ def _amount(event, size):
 
 def _active(spans):
     """Yield each time at which something begins or ends, and the values in force from then on."""
+    spans = [span for span in spans if span[0] < span[1]]
     for time in sorted({t for start, end, _ in spans for t in (start, end)}):
         yield time, [value for start, end, value in spans if start <= time < end]
 
@@ -296,7 +303,7 @@ def provenance(model: Model, population: Population | None = None) -> dict:
 def _dataset(model, plans, people, times, until, solutions):
     import xarray as xr
 
-    names = _unique([plan.name for plan in plans])
+    names = distinct_names(plans)
     doses = [plan.doses(until) for plan in plans]
     width = max(map(len, doses), default=0)
     table = np.full((2, len(plans), width), np.nan)
@@ -329,14 +336,10 @@ def _dataset(model, plans, people, times, until, solutions):
     return xr.Dataset(data, coords)
 
 
-def _unique(names):
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise ValueError(f'two regimens are named "{repeated.pop()}"; give them different labels')
+def distinct_names(plans: Sequence[Regimen]) -> list[str]:
+    """Return the names of regimens; raise ValueError if two are the same."""
+    names = [plan.name for plan in plans]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'two regimens are named "{name}"; give them different labels')
     return names
-
-
-__all__ = [
-    "BACKENDS", "as_population", "compile_events", "output_times", "provenance", "simulate",
-    "solve_regimen",
-]  # fmt: skip

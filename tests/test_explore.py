@@ -62,7 +62,6 @@ def test_maintenance_falls_at_multiples_from_the_first_dose(every, first):
     assert days_of(plan) == [0, 7, 14, *np.arange(first, 700, first)]
 
 
-@pytest.mark.xfail(reason="known flaw: counted from day 0, not from the first dose", strict=True)
 def test_maintenance_counts_from_a_first_dose_that_is_not_on_day_0():
     (plan,) = grid(dose="20 mg sc", every="4 w", loading="20 mg sc at 7 d, 14 d, 21 d")
     assert days_of(plan, 92) == [7, 14, 21, 35, 63, 91]
@@ -100,7 +99,6 @@ def test_what_a_grid_refuses(options, sentence):
         grid(**{"dose": "20 mg sc", "every": "4 w", **options})
 
 
-@pytest.mark.xfail(reason="known flaw: the day of the dose is dropped silently", strict=True)
 def test_a_dose_of_a_grid_has_no_day_of_its_own():
     with pytest.raises(ValueError, match="at"):
         grid(dose="20 mg sc at 5 d", every="4 w")
@@ -336,18 +334,15 @@ def test_what_explore_refuses(options, sentence):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(reason="known flaw: the sentence speaks of below", strict=True)
 def test_a_bad_recovery_level_is_named():
     with pytest.raises(ValueError, match="recovery"):
         run(2, recovery=-1)
 
 
-@pytest.mark.xfail(reason="known flaw: a numpy integer is taken for a sequence", strict=True)
 def test_a_threshold_may_be_a_numpy_integer():
     assert run(2, seed=1, below=np.int64(10)).threshold[0] == 10
 
 
-@pytest.mark.xfail(reason="known flaw: two rows that cannot be told apart", strict=True)
 def test_two_regimens_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two regimens are named"):
         run(2, [LABEL, LABEL])

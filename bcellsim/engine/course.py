@@ -88,7 +88,7 @@ class Trajectories:
         wanted = np.arange(self.n_subjects)[:, None] * length + times
         step = np.searchsorted(self.subject * length + self.time, wanted, side="left") - 1
         theta = (times - self.time[step]) / self.width[step]
-        value = evaluate(self.nodes[step] @ _TO_POWERS, np.minimum(theta, 1.0))
+        value = evaluate(_combine(self.nodes[step], _TO_POWERS), np.minimum(theta, 1.0))
         inside = (step >= self.start[:-1, None]) & (theta <= 1.0 + 1e-9)
         return np.where(inside, value, np.nan)
 
@@ -113,7 +113,7 @@ class Pieces:
 
     def powers(self) -> np.ndarray:
         """Return each piece's polynomial coefficients, constant first (n_pieces, 5)."""
-        return self.whole.nodes[self.steps] @ _TO_POWERS
+        return _combine(self.whole.nodes[self.steps], _TO_POWERS)
 
     def at(self, theta: np.ndarray) -> np.ndarray:
         """Return the time of positions within the steps [day]."""
@@ -122,7 +122,11 @@ class Pieces:
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Return positions and values on a fine grid of each piece, shape (n_pieces, 9)."""
         theta = self.low[:, None] + (self.high - self.low)[:, None] * _POINTS
-        return theta, evaluate(self.powers()[:, None, :], theta)
+        value = evaluate(self.powers()[:, None, :], theta)
+        # The recorded ends, not their roundings: two steps must agree on the value at their joint.
+        for end, node, whole in ((0, 0, self.low == 0.0), (-1, -1, self.high == 1.0)):
+            value[whole, end] = self.whole.nodes[self.steps[whole], node]
+        return theta, value
 
     def days(self, per_piece: np.ndarray) -> np.ndarray:
         """Sum a length within each piece over each subject [day], shape (n_subjects,)."""
@@ -169,7 +173,7 @@ class Pieces:
 
     def integral(self) -> np.ndarray:
         """Return the integral over the pieces of each subject, shape (n_subjects,)."""
-        per_step = self.whole.nodes[self.steps] @ _WEIGHTS
+        per_step = _combine(self.whole.nodes[self.steps], _WEIGHTS[:, None])[:, 0]
         cut = np.flatnonzero((self.low > 0.0) | (self.high < 1.0))
         part, order = self.some(cut), np.arange(1, 6)
         ends = part.high[:, None] ** order - part.low[:, None] ** order
@@ -198,20 +202,26 @@ class Pieces:
         near = self.some(bound >= reached[self.subject])
         if not len(near.steps):
             return best, when
+        # Of these, those whose parabola through three points could still beat the best point.
         theta, value = near.grid()
-        order = np.lexsort((-(sign * value).max(axis=1), near.subject))
-        subject, first = np.unique(near.subject[order], return_index=True)
-        piece = order[first]
-        point = np.argmax(sign * value[piece], axis=1)
-        low = theta[piece, np.maximum(point - 1, 0)]
-        high = theta[piece, np.minimum(point + 1, len(_POINTS) - 1)]
-        chosen = near.some(piece)
-        powers = chosen.powers()
+        top = (sign * value).max(axis=1)
+        reached = np.full(n, -np.inf)
+        np.maximum.at(reached, near.subject, top)
+        hope = 0.25 * np.abs(np.diff(value, 2, axis=1)).max(axis=1)
+        chosen = np.flatnonzero(top + hope >= reached[near.subject])
+        near, theta, value = near.some(chosen), theta[chosen], value[chosen]
+        row, point = np.arange(len(chosen)), np.argmax(sign * value, axis=1)
+        low = theta[row, np.maximum(point - 1, 0)]
+        high = theta[row, np.minimum(point + 1, len(_POINTS) - 1)]
+        powers = near.powers()
         root = _golden(powers, low, high, sign)
-        refined, coarse = evaluate(powers, root), value[piece, point]
+        refined, coarse = evaluate(powers, root), value[row, point]
         better = sign * refined > sign * coarse
-        best[subject] = np.where(better, refined, coarse)
-        when[subject] = chosen.at(np.where(better, root, theta[piece, point]))
+        found = np.where(better, refined, coarse)
+        time = near.at(np.where(better, root, theta[row, point]))
+        order = np.lexsort((time, -sign * found, near.subject))
+        subject, first = np.unique(near.subject[order], return_index=True)
+        best[subject], when[subject] = found[order[first]], time[order[first]]
         return best, when
 
 
@@ -229,6 +239,17 @@ class Crossings:
         use = (self.rising == rising) & (self.time >= after[self.subject])
         np.minimum.at(found, self.subject[use], self.time[use])
         return found
+
+
+def _combine(nodes, matrix):
+    """Return nodes (..., 5) times a matrix (5, n), the same bits for a row whatever stands by it.
+
+    A matrix product of the BLAS rounds differently with the number of rows and their place.
+    """
+    total = nodes[..., 0, None] * matrix[0]
+    for j in range(1, 5):
+        total = total + nodes[..., j, None] * matrix[j]
+    return total
 
 
 def evaluate(powers: np.ndarray, theta: np.ndarray) -> np.ndarray:

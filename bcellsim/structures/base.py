@@ -144,6 +144,15 @@ class Structure:
                     f"structure {self.name}: {unknown('state', route.state, self.states)}"
                 )
 
+        # An infusion sets the rate into a state, so that its routes must scale it alike.
+        scales = {route.state: route.bioavailability for route in self.routes.values()}
+        for route in self.routes.values():
+            if scales[route.state] != route.bioavailability:
+                raise ValueError(
+                    f'structure {self.name}: the routes into "{route.state}" must have one '
+                    "bioavailability"
+                )
+
     def _check_constants(self, names, what):
         for constant, value in _constants(self.functions()).items():
             name = constant.lower()
