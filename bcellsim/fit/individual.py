@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit
 
+from bcellsim.draws import normals
 from bcellsim.engine import solve
 from bcellsim.fit.likelihood import standardised_residuals
 from bcellsim.fit.result import Fit
@@ -25,11 +27,22 @@ from bcellsim.simulate import compile_events
 from bcellsim.structures import PARAMETERS
 from bcellsim.units import quantity
 
-# The engine's tolerance, and the step of the central differences on the log (or logit) scale: the
-# step's square (truncation) and the tolerance over the step (noise) both stay below 1e-5.
-_RTOL, _STEP = 1e-9, 1e-3
-# Least squares without prior keeps a parameter within this factor of its start.
+
+class _Search(NamedTuple):
+    rtol: float
+    step: float
+    stop: float
+
+
+# The engine's tolerance, the step of the central differences on the log (or logit) scale, and when
+# lmfit stops. To find the minimum among several a coarse search will do; the best is then refined,
+# where the step's square (truncation) and the tolerance over the step (noise) stay near 1e-5.
+_COARSE, _FINE = _Search(1e-6, 1e-2, 1e-4), _Search(1e-8, 1e-3, 1e-10)
+# Least squares without prior keeps a parameter within this factor of its typical value.
 _WIDEST = 1e4
+# A posterior can have several minima: of this many points drawn from the prior (without one, with
+# an SD of 1 on the log scale), the best few start a search each, beside the start itself.
+_DRAWN, _STARTS, _SPREAD = 128, 3, 1.0
 
 
 def fit_individual(
@@ -81,22 +94,28 @@ def fit_individual(
     table = observations if hasattr(observations, "columns") else read_observations(observations)
     problem = _Problem(model, one_subject(table, subject), prior, fixed, sigma, covariates)
     problem.begin(start or {})
-    result = _minimise(problem)
-    return Fit.of(problem, result)
+    problem.require_rows()
+    runs = [_minimise(problem, point, _COARSE) for point in problem.starting_points()]
+    best = problem.vector(min(runs, key=lambda run: run.chisqr).params)
+    return Fit.of(problem, _minimise(problem, best, _FINE), runs)
 
 
-def _minimise(problem):
+def _minimise(problem, point, search):
+    """Run lmfit's least squares from one point."""
     import lmfit
 
+    problem.search = search
     params = lmfit.Parameters()
-    for name, value in problem.start.items():
+    for name, value in zip(problem.names, point, strict=True):
         free = name in problem.free
         limits = {} if problem.prior else {"min": -np.log(_WIDEST), "max": np.log(_WIDEST)}
         params.add(f"eta_{name}", value=value, vary=free, **(limits if free else {}))
     minimiser = lmfit.Minimizer(
         lambda p: problem.residuals(problem.vector(p)), params, scale_covar=False
     )
-    return minimiser.leastsq(Dfun=lambda p: problem.jacobian(problem.vector(p)))
+    return minimiser.leastsq(
+        Dfun=lambda p: problem.jacobian(problem.vector(p)), ftol=search.stop, xtol=search.stop
+    )
 
 
 class _Problem:
@@ -105,6 +124,8 @@ class _Problem:
     def __init__(self, model, table, prior, fixed, sigma, covariates):
         self.model, self.table, self.prior = model, table, prior
         self.covariates = self._covariates(covariates or {})
+        sigma = self._sigmas(sigma)
+        self.search = _FINE
         self.fixed = self._fixed(fixed)
         self.names, self.free = self._choose()
         self.rows = self._rows()
@@ -116,7 +137,10 @@ class _Problem:
         self._prepare()
 
     def _covariates(self, given):
-        found = {**covariates_of(self.table), **given}
+        found = covariates_of(self.table)
+        for name, value in given.items():
+            if found.setdefault(name, value) != value:
+                raise ValueError(f"covariate {name} = {value}, but the data have {found[name]:g}")
         known = {**self.model.covariates, "WT": None, "BSA": None}
         for name in given:
             if name not in known:
@@ -133,6 +157,7 @@ class _Problem:
 
     def _fixed(self, fixed):
         names = self.model.structure.parameters
+        fixed = [fixed] if isinstance(fixed, str) else fixed
         given = dict(fixed) if isinstance(fixed, Mapping) else dict.fromkeys(fixed)
         for name, value in given.items():
             if name not in names:
@@ -170,19 +195,26 @@ class _Problem:
             self.model.require_output(output)
         return rows
 
-    def _sigma(self, output, sigma):
-        given = sigma.get(output) if isinstance(sigma, Mapping) else sigma
-        if given is None:
-            error = self.model.residual_error.get(output)
-            given = error.prop_sd if error else None
-        if not given:
+    def _sigmas(self, sigma):
+        """Return the SD given for each output."""
+        outputs = self.model.structure.outputs
+        given = sigma if isinstance(sigma, Mapping) else dict.fromkeys(outputs, sigma)
+        for name, value in given.items():
+            if name not in outputs:
+                raise ValueError(f"sigma: {unknown('output', name, outputs)}")
+            if value is not None and quantity(value, "", what="sigma") <= 0:
+                raise ValueError(f"sigma = {value}: a finite number above 0 is wanted")
+        return {n: quantity(v, "", what="sigma") for n, v in given.items() if v is not None}
+
+    def _sigma(self, output, given):
+        """Return the SD of an output: the one given, or the model's proportional one."""
+        error = self.model.residual_error.get(output)
+        if output not in given and not (error and error.prop_sd):
             raise ValueError(
                 f"model {self.model.name} has no published error of {output}; give sigma, the SD "
                 "of its logarithm"
             )
-        if not (np.isfinite(given) and given > 0):
-            raise ValueError(f"sigma = {given}: a finite number above 0 is wanted")
-        return float(given)
+        return given.get(output) or error.prop_sd
 
     def _prepare(self):
         rows, outputs = self.rows, self.model.structure.outputs
@@ -204,6 +236,8 @@ class _Problem:
 
     def begin(self, start):
         """Set the starting deviations: those given, those of fixed values, otherwise 0."""
+        for name in set(start) & set(self.fixed):
+            raise ValueError(f"start: {name} is fixed")
         given = {**start, **{k: v for k, v in self.fixed.items() if v is not None}}
         self.start = dict.fromkeys(self.names, 0.0)
         for name, value in given.items():
@@ -216,6 +250,30 @@ class _Problem:
                 raise ValueError(f"{name} = {value:g} is outside its range")
             scale = logit if self._logit(name) else np.log
             self.start[name] = float(scale(value) - scale(reference))
+
+    def require_rows(self) -> None:
+        """Raise ValueError if least squares has fewer rows than parameters."""
+        if not self.prior and len(self.rows) < len(self.free):
+            raise ValueError(
+                f"{len(self.rows)} observations are fewer than the {len(self.free)} parameters to "
+                f"fit ({', '.join(self.free)}): fix some, or use the prior"
+            )
+
+    def starting_points(self) -> list[np.ndarray]:
+        """Return where to search from: the start, and the best of points drawn around it."""
+        start = np.array([self.start[name] for name in self.names])
+        z = normals(0, "start", np.arange(_DRAWN), len(self.names))
+        if self.prior:
+            effects = self.model.random_effects
+            spread = np.zeros_like(z)
+            columns = [self.names.index(name) for name in effects.names]
+            spread[:, columns] = z[:, : len(columns)] @ effects.factor().T
+        else:
+            spread = _SPREAD * z
+        points = start + spread * np.array([name in self.free for name in self.names])
+        self.search = _COARSE
+        objective = (self.residuals_of(points) ** 2).sum(axis=1)
+        return [start, *points[np.argsort(objective, kind="stable")[:_STARTS]]]
 
     def _logit(self, name):
         effects = self.model.random_effects
@@ -256,7 +314,8 @@ class _Problem:
         schedule = np.zeros(len(deviations), dtype=np.int64)
         return solve(
             self.model.structure, self.parameters(deviations),
-            replace(self.events, schedule=schedule), times, rtol=_RTOL, atol=_RTOL * 1e-2,
+            replace(self.events, schedule=schedule), times, rtol=self.search.rtol,
+            atol=1e-2 * self.search.rtol,
         ).values  # fmt: skip
 
     def predict(self, deviations: np.ndarray) -> np.ndarray:
@@ -284,10 +343,10 @@ class _Problem:
         free = [self.names.index(name) for name in self.free]
         trial = np.repeat(deviation[None, :], 2 * len(free), axis=0)
         for k, j in enumerate(free):
-            trial[2 * k, j] += _STEP
-            trial[2 * k + 1, j] -= _STEP
+            trial[2 * k, j] += self.search.step
+            trial[2 * k + 1, j] -= self.search.step
         residuals = self.residuals_of(trial)
-        return (residuals[0::2] - residuals[1::2]).T / (2.0 * _STEP)
+        return (residuals[0::2] - residuals[1::2]).T / (2.0 * self.search.step)
 
     def subject(self, deviation: np.ndarray) -> Population:
         """Return the fitted subject, for `simulate`."""

@@ -13,6 +13,7 @@ from bcellsim.regimen import Regimen
 from bcellsim.structures import PARAMETERS
 
 _CURVE_POINTS = 401
+_SAME = 1e-2  # sums of squares this close (relative and absolute) are one minimum
 _Z90 = 1.6448536269514722
 
 
@@ -43,8 +44,10 @@ class Fit:
         Covariates used.
     curves : DataFrame
         The fitted course on a fine grid: TIME, then each output, and each ``<output>_typical``.
+    objectives : tuple of float
+        Sum of squares that the search from each start ended at.
     result
-        lmfit's own result.
+        lmfit's own result of the best start.
     """
 
     model: Model
@@ -57,11 +60,12 @@ class Fit:
     subject: Population
     covariates: dict
     curves: object = field(repr=False)
+    objectives: tuple[float, ...]
     result: object = field(repr=False)
 
     @classmethod
-    def of(cls, problem, result) -> Fit:
-        """Collect a fit from the problem and lmfit's result."""
+    def of(cls, problem, result, runs) -> Fit:
+        """Collect a fit from the problem, lmfit's best result, and those of all starts."""
         import pandas as pd
 
         estimate = problem.vector(result.params)
@@ -81,6 +85,7 @@ class Fit:
             subject=problem.subject(estimate),
             covariates=problem.covariates,
             curves=_curves(problem, estimate),
+            objectives=tuple(float(run.chisqr) for run in runs),
             result=result,
         )
 
@@ -107,7 +112,8 @@ class Fit:
             f"  covariates: {covariates or 'none'}",
             f"  method: {method}; log-normal error, SD {sigmas}, fixed",
             f"  search: {'converged' if self.converged else 'DID NOT CONVERGE'}, "
-            f"sum of squares {self.result.chisqr:.4g}, {self.result.nfev} evaluations",
+            f"sum of squares {self.result.chisqr:.4g}, reached from {self._agreeing()} of "
+            f"{len(self.objectives)} starts",
             "",
             self._params_text(),
             "",
@@ -117,6 +123,10 @@ class Fit:
         if weak:
             lines += ["", f"  Not determined by these data: {', '.join(weak)}."]
         return "\n".join(lines)
+
+    def _agreeing(self):
+        best = min(self.objectives)
+        return sum(value <= best * (1.0 + _SAME) + _SAME for value in self.objectives)
 
     def _params_text(self):
         table = self.params.reset_index()
@@ -142,6 +152,7 @@ class Fit:
             "covariates": self.covariates,
             "converged": self.converged,
             "sum_of_squares": float(self.result.chisqr),
+            "sum_of_squares_by_start": list(self.objectives),
             "n_observations": len(self.residuals),
             "n_censored": int(self.residuals["CENS"].sum()),
             "params": plain(self.params.reset_index()),
