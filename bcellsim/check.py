@@ -15,7 +15,7 @@ from bcellsim.model import Check, Model
 from bcellsim.names import unknown
 from bcellsim.population import sample_population, typical_subject
 from bcellsim.simulate import solve_regimen
-from bcellsim.units import convert, days, dimension_of
+from bcellsim.units import convert, days
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +32,12 @@ ENDPOINTS: dict[str, tuple[Callable, str]] = {
     ),
     "half_life": (lambda course, q: _half_life(course, q), "day"),
 }  # fmt: skip
+
+
+_COLUMNS = (
+    "model", "id", "verdict", "metric", "statistic", "obtained", "expected", "low", "high", "unit",
+    "source",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,23 +89,7 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
         outcomes.append(run_check(model, check))
         if progress:
             progress(i + 1, len(model.checks))
-    rows = [
-        {
-            "model": model.name,
-            "id": outcome.check.id,
-            "verdict": outcome.verdict,
-            "metric": outcome.check.metric,
-            "statistic": outcome.check.statistic,
-            "obtained": outcome.obtained,
-            "expected": outcome.check.expected,
-            "low": outcome.check.low,
-            "high": outcome.check.high,
-            "unit": outcome.check.unit,
-            "source": outcome.check.source,
-        }
-        for outcome in outcomes
-    ]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame([_row(model, outcome) for outcome in outcomes], columns=_COLUMNS)
     gated = [outcome for outcome in outcomes if outcome.check.gate]
     reproduced = bool(gated) and all(outcome.passed for outcome in gated)
     table.attrs = {
@@ -108,6 +98,11 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
         "status": "reproduced" if reproduced else "transcribed",
     }
     return table
+
+
+def _row(model, outcome):
+    found = {"model": model.name, "verdict": outcome.verdict, "obtained": outcome.obtained}
+    return {n: found[n] if n in found else getattr(outcome.check, n) for n in _COLUMNS}
 
 
 def check_library(*, progress=None) -> pd.DataFrame:
@@ -124,30 +119,43 @@ def check_library(*, progress=None) -> pd.DataFrame:
 
 
 def run_check(model: Model, check: Check) -> Outcome:
-    """Run one check."""
+    """Run one check; raise ValueError naming the file and the check if it cannot be run."""
+    try:
+        return Outcome(check, _obtained(model, check))
+    except ValueError as error:
+        raise ValueError(f"{model.path}, check {check.id}: {error}") from None
+
+
+def _obtained(model, check):
+    """Return the number to compare, in the unit of the check."""
     if check.metric == "floor":
-        # Full effect for ever: the count at which production balances the largest loss.
-        values = model.typical()
-        return Outcome(check, values["b0"] / (1.0 + values["emax"]))
+        return convert(_floor(model), "cells/uL", check.unit)
+    if check.metric not in ENDPOINTS:
+        raise ValueError(unknown("metric", check.metric, [*ENDPOINTS, "floor"]))
     value = _value(model, check, check.covariates)
     if check.relative_to is not None:
         other = {**check.covariates, **check.relative_to}
-        return Outcome(check, 100.0 * (value / _value(model, check, other) - 1.0))
-    function_unit = ENDPOINTS[check.metric][1]
-    if function_unit and dimension_of(function_unit) == dimension_of(check.unit):
-        value = convert(value, function_unit, check.unit)
-    return Outcome(check, value)
+        return 100.0 * (value / _value(model, check, other) - 1.0)
+    unit = ENDPOINTS[check.metric][1]
+    return convert(value, unit, check.unit) if unit else value
+
+
+def _floor(model):
+    """Return the count at which production balances the largest loss: full effect for ever."""
+    for name in ("b0", "emax"):
+        if name not in model.parameters:
+            raise ValueError(f"metric floor needs parameter {name}, and the model has none")
+    values = model.typical()
+    return values["b0"] / (1.0 + values["emax"])
 
 
 def _value(model, check, covariates):
     """Return the statistic of the metric over the subjects of the check."""
-    if check.metric not in ENDPOINTS:
-        raise ValueError(
-            f"{model.path}, check {check.id}: {unknown('metric', check.metric, ENDPOINTS)}"
-        )
     model.require_output(check.endpoint)
     if check.statistic == "typical":
         people = typical_subject(model, covariates)
+    elif not check.population:
+        raise ValueError(f"statistic {check.statistic} needs population = {{ n, seed }}")
     else:
         people = sample_population(
             model, check.population["n"], seed=check.population["seed"],
@@ -157,7 +165,8 @@ def _value(model, check, covariates):
     regimen = replace(load_regimen(check.regimen), drug=model.drug.name)
     solution = solve_regimen(regimen, people, np.empty(0), until=closes, dense=(check.endpoint,))
     given = np.array([event.time for event in regimen.doses(closes)])
-    question = Question(check.threshold or np.nan, np.nan, opens, closes, given)
+    threshold = np.nan if check.threshold is None else check.threshold
+    question = Question(threshold, np.nan, opens, closes, given)
     values = ENDPOINTS[check.metric][0](Trajectories.of(solution.dense, check.endpoint), question)
     if check.statistic == "geometric_mean":
         return float(np.exp(np.mean(np.log(values))))

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.event import format_time
 from bcellsim.library import load_model, load_regimen
 from bcellsim.metrics import METRICS, Question, Trajectories, measure
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
 from bcellsim.simulate import as_population, distinct_names, provenance, solve_regimen
-from bcellsim.units import days, format_days, quantity
+from bcellsim.units import days, quantity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +79,7 @@ def grid(
         single = _one_dose(amount)
         repeated = replace(single, time=begin, every=step, count=None)
         plan = Regimen((repeated,)) if first is None else first + Regimen((repeated,))
-        label = f"{single} q{format_days(step).replace(' ', '')}"
+        label = f"{single} q{format_time(step).replace(' ', '')}"
         plans.append(replace(plan, label=label, drug=drug, dose=str(single), interval=step))
     return plans
 

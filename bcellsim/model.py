@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -58,6 +59,16 @@ class RandomEffects:
     def factor(self) -> np.ndarray:
         """Return the lower Cholesky factor of the covariance."""
         return np.linalg.cholesky(self.covariance)
+
+    def correlate(self, normals: np.ndarray) -> np.ndarray:
+        """Return eta from independent standard normals, both (n_subjects, n).
+
+        Summed column by column: a matrix product rounds differently with the number of subjects.
+        """
+        eta = np.zeros_like(normals)
+        for j, column in enumerate(self.factor().T):
+            eta += normals[:, j, None] * column
+        return eta
 
 
 @dataclass(frozen=True)
@@ -270,9 +281,18 @@ class Model:
         return "\n".join(lines)
 
 
-def _section(title, lines):
-    import textwrap
+_WIDTH = 100
 
+
+def _folded(line):
+    """Fold a line that is too long under the beginning of its last column."""
+    indent = " " * (line.rfind("  ") + 2)
+    return textwrap.fill(
+        line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _section(title, lines):
     wrapped = [
         part
         for line in lines
@@ -309,9 +329,8 @@ def _parameter_lines(model):
         if scale.get(name) == "logit":
             spread += " (logit)"
         fixed = "fixed" if parameter.fixed else ""
-        lines.append(
-            f"    {name:9}{printed + converted:39}{spread or fixed:18}{PARAMETERS[name].meaning}"
-        )
+        columns = f"    {name:9}{printed + converted:39}{spread or fixed:18}"
+        lines.append(_folded(f"{columns}{PARAMETERS[name].meaning}"))
     return lines
 
 

@@ -2,56 +2,66 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from bcellsim.names import unknown
 from bcellsim.regimen import Event, Regimen
 from bcellsim.structures import OUTPUTS
-from bcellsim.units import convert
+from bcellsim.units import convert, quantity
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NUMBERS = ("TIME", "AMT", "RATE", "DUR", "EVID", "ADDL", "II", "MDV", "CENS", "LIMIT", "BLQ",
-            "LLOQ")  # fmt: skip
-_TEXTS = ("ID", "DV", "CMT", "DVID", "UNIT")
+_COLUMNS = ("ID", "TIME", "EVID", "AMT", "DUR", "CMT", "ADDL", "II", "DVID", "DV", "CENS", "LIMIT",
+            "LINE")  # fmt: skip
 _REFUSED = {
     "SS": "steady-state doses are not supported; write the doses out",
     "OCC": "occasions are not supported yet",
     "DATE": "dates are not read yet; give TIME in days",
 }
-_MISSING = {"", ".", "NA", "nan", "NaN"}
+_READ = {*_COLUMNS, *_REFUSED, "RATE", "MDV", "UNIT", "BLQ", "LLOQ"}
+_MISSING = ("", ".", "NA")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
+#: What CMT may name: the route of a dose by its state, the output that shows a state.
+_ROUTES = {"sc": "sc", "iv": "iv", "depot": "sc", "central": "iv"}
+_SEEN = {**{name: name for name in OUTPUTS}, "central": "conc"}
+#: A row without a dose and without an observation.
+_NOTHING = {"AMT": 0.0, "DUR": 0.0, "CMT": "", "ADDL": 0, "II": 0.0,
+            "DVID": "", "DV": math.nan, "CENS": 0, "LIMIT": math.nan}  # fmt: skip
 
 
 def read_observations(
-    path: str | Path, *, unit: str = "cells/uL", lloq: float | None = None
+    path: str | Path, *, unit: str = "cells/uL", lloq: float | str | None = None
 ) -> pd.DataFrame:
     """Read a table of doses and observations.
 
     Columns (without regard to case): ID and TIME [day], DV, and where needed AMT [mg], EVID (0 or
-    1), CMT (a route, ``sc`` or ``iv``), RATE [mg/day] or DUR [day], ADDL and II, MDV, DVID (an
-    output, ``bcell`` by default), UNIT of DV, CENS (0 or 1), LIMIT, BLQ, LLOQ. A DV of ``<5`` is a
-    count below 5. Every other column is a covariate, carried through.
+    1), CMT (of a dose a route, ``sc`` or ``iv``, or the state ``depot`` or ``central``; of an
+    observation an output or its state), RATE [mg/day] or DUR [day], ADDL and II, MDV, DVID (an
+    output; by default that of CMT, or ``bcell``), CENS (0 or 1), LIMIT, BLQ (0 or 1), LLOQ, and the
+    UNIT of DV, LIMIT and LLOQ. A DV of ``<5`` is a count below 5. Every other column is carried
+    through: as numbers if all of it are, otherwise as the text it is.
 
     Parameters
     ----------
     path : str or Path
         The CSV file.
     unit : str
-        Unit of DV of counts where there is no UNIT column.
-    lloq : float, optional
+        Unit of counts where there is no UNIT column.
+    lloq : float or str, optional
         Lower limit of quantification [cells/uL] of every count; a count below it is censored.
 
     Returns
     -------
     pandas.DataFrame
         Columns ID, TIME, EVID, AMT, DUR, CMT, ADDL, II, DVID, DV, CENS, LIMIT, LINE, then the
-        covariates; DV in internal units.
+        others; DV and LIMIT in internal units.
 
     Raises
     ------
@@ -63,165 +73,206 @@ def read_observations(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no data file {path}")
-    table = _read_text(path)
-    reader = _Reader(path, table)
-    rows = [reader.row(i, unit, lloq) for i in range(len(table))]
-    _check_subjects(path, rows)
+    convert(1.0, unit, "cells/uL")  # an unknown unit is an error even where nothing is in it
+    if lloq is not None:
+        lloq = quantity(lloq, "cells/uL", what="lloq")
+        if lloq <= 0:
+            raise ValueError(f"lloq = {lloq:g}: a limit above 0 cells/uL is wanted")
+    rows = _read_rows(path)
+    records = [row.read(unit, lloq) for row in rows]
+    _check_subjects(path, records)
     import pandas as pd
 
-    result = pd.DataFrame(rows)
-    for name in reader.covariates:
-        result[name] = [reader.number(i, name) for i in range(len(table))]
-    result.attrs["source"] = str(path)
-    return result
-
-
-def _read_text(path):
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True,
-                            encoding="utf-8-sig")  # fmt: skip
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"{path}: the file is empty") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a CSV table: {str(error).strip()}") from None
-    table.columns = [str(column).strip().upper() for column in table.columns]
-    repeated = table.columns[table.columns.duplicated()]
-    if len(repeated):
-        raise ValueError(f"{path}, line 1: column {repeated[0]} stands there twice")
-    if not len(table):
-        raise ValueError(f"{path}: the table has no rows")
-    for column in ("ID", "TIME"):
-        if column not in table.columns:
-            raise ValueError(
-                f"{path}, line 1: there is no column {column}; columns are "
-                f"{', '.join(table.columns)}"
-            )
-    for column, why in _REFUSED.items():
-        if column in table.columns and set(table[column]) - _MISSING - {"0"}:
-            raise ValueError(f"{path}, column {column}: {why}")
+    table = pd.DataFrame(records)
+    for name in rows[0].cells:
+        if name not in _READ:
+            table[name] = _carried(rows, name)
+    table.attrs["source"] = str(path)
     return table
 
 
-class _Reader:
-    """Reads the rows of one table, with the file, line and column in every message."""
+def _read_rows(path):
+    """Return the rows under the header as `_Row`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, skipinitialspace=True, strict=True)
+            lines = [(reader.line_num, cells) for cells in reader if cells not in ([], [""])]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a CSV table: {error}") from None
+    if not lines:
+        raise ValueError(f"{path}: the file is empty")
+    (top, header), *lines = lines
+    names = [cell.strip().upper() or f"COLUMN{i}" for i, cell in enumerate(header, 1)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{path}, line {top}: column {name} stands there twice")
+    for name in ("ID", "TIME"):
+        if name not in names:
+            raise ValueError(
+                f"{path}, line {top}: there is no column {name}; columns are {', '.join(names)}"
+            )
+    if not lines:
+        raise ValueError(f"{path}: the table has no rows")
+    for line, cells in lines:
+        if len(cells) > len(names):
+            raise ValueError(
+                f"{path}, line {line}: {len(cells)} values stand under {len(names)} columns"
+            )
+        cells += [""] * (len(names) - len(cells))
+    return [
+        _Row(path, line, dict(zip(names, map(str.strip, cells), strict=True)))
+        for line, cells in lines
+    ]
 
-    def __init__(self, path, table):
-        self.path, self.table = path, table
-        self.covariates = [c for c in table.columns if c not in (*_NUMBERS, *_TEXTS, *_REFUSED)]
 
-    def fail(self, i, column, message):
-        raise ValueError(f"{self.path}, line {i + 2}, column {column}: {message}")
+def _number(text):
+    """Return a finite number, or raise ValueError saying why the text is none."""
+    if not _NUMBER.fullmatch(text):
+        if text.lstrip("+-").lower() in ("nan", "inf", "infinity"):
+            raise ValueError(f"{text} is not a finite number")
+        hint = "; write decimals with a point" if re.fullmatch(r"-?\d+,\d+", text) else ""
+        raise ValueError(f'"{text}" is not a number{hint}')
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return float(text)
 
-    def text(self, i, column):
-        given = self.table[column].iloc[i].strip() if column in self.table.columns else ""
+
+def _carried(rows, name):
+    """Return a column that is not ours: numbers if all of it are, otherwise the text as it is."""
+    try:
+        return [row.number(name) for row in rows]
+    except ValueError:
+        return [row.cells[name] for row in rows]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Reads one row of a table, with the file, line and column in every message."""
+
+    path: Path
+    line: int
+    cells: dict[str, str]
+
+    def fail(self, column, message):
+        raise ValueError(f"{self.path}, line {self.line}, column {column}: {message}")
+
+    def text(self, column):
+        given = self.cells.get(column, "")
         return "" if given in _MISSING else given
 
-    def number(self, i, column, default=math.nan):
-        given = self.text(i, column)
-        if not given:
-            return default
+    def number(self, column, default=math.nan):
+        given = self.text(column)
+        return self.parsed(column, given) if given else default
+
+    def parsed(self, column, text):
         try:
-            value = float(given)
-        except ValueError:
-            hint = "; write decimals with a point" if re.fullmatch(r"-?\d+,\d+", given) else ""
-            self.fail(i, column, f'"{given}" is not a number{hint}')
-        if not math.isfinite(value):
-            self.fail(i, column, f"{given} is not a finite number")
-        return value
+            return _number(text)
+        except ValueError as error:
+            self.fail(column, error)
 
-    def row(self, i, unit, lloq):
-        time = self.number(i, "TIME")
+    def flag(self, column, default=0.0):
+        value = self.number(column, default)
+        if value not in (0, 1):
+            self.fail(column, f"{value:g} is not supported yet; only 0 and 1 are")
+        return bool(value)
+
+    def read(self, unit, lloq):
+        """Return the row in our columns and units."""
+        time = self.number("TIME")
         if math.isnan(time):
-            self.fail(i, "TIME", "the time is missing")
-        if not self.text(i, "ID"):
-            self.fail(i, "ID", "the subject is missing")
-        amount = self.number(i, "AMT", 0.0)
-        rate = self.number(i, "RATE", 0.0)
-        event = self.number(i, "EVID", 1.0 if amount or rate else 0.0)
-        if event not in (0, 1):
-            self.fail(i, "EVID", f"{event:g} is not supported; 0 (observation) and 1 (dose) are")
-        common = {"ID": self.text(i, "ID"), "TIME": time, "EVID": int(event)}
-        dose = self._dose(i, amount, rate) if event else self._no_dose(i, amount)
-        seen = self._nothing() if event else self._observation(i, unit, lloq)
-        return {**common, **dose, **seen, "LINE": i + 2}
+            self.fail("TIME", "the time is missing")
+        if not self.text("ID"):
+            self.fail("ID", "the subject is missing")
+        for column, why in _REFUSED.items():
+            if self.text(column) not in ("", "0"):
+                self.fail(column, why)
+        given = self.number("AMT", 0.0) or self.number("RATE", 0.0)
+        dosed = self.flag("EVID", 1.0 if given else 0.0)
+        common = {"ID": self.text("ID"), "TIME": time, "EVID": int(dosed)}
+        items = self._dose() if dosed else self._observation(unit, lloq)
+        row = {**_NOTHING, **common, **items, "LINE": self.line}
+        return {column: row[column] for column in _COLUMNS}
 
-    def _no_dose(self, i, amount):
-        if amount:
-            self.fail(i, "AMT", f"an observation (EVID 0) has a dose of {amount:g}")
-        return {"AMT": 0.0, "DUR": 0.0, "CMT": self.text(i, "CMT"), "ADDL": 0, "II": 0.0}
-
-    def _dose(self, i, amount, rate):
+    def _dose(self):
+        amount, rate = self.number("AMT", 0.0), self.number("RATE", 0.0)
         if amount <= 0:
-            self.fail(i, "AMT", f"a dose of {amount:g}; it must be above 0")
+            self.fail("AMT", f"a dose of {amount:g}; it must be above 0")
         if rate < 0:
-            self.fail(i, "RATE", f"{rate:g}: a rate above 0, or DUR, is wanted")
-        duration = self.number(i, "DUR", 0.0)
+            self.fail("RATE", f"{rate:g}: a rate above 0, or DUR, is wanted")
+        duration = self.number("DUR", 0.0)
         if duration < 0:
-            self.fail(i, "DUR", f"{duration:g} is negative")
+            self.fail("DUR", f"{duration:g} is negative")
         if rate and duration:
-            self.fail(i, "DUR", "both RATE and DUR are given; give one")
-        further, interval = self.number(i, "ADDL", 0.0), self.number(i, "II", 0.0)
+            self.fail("DUR", "both RATE and DUR are given; give one")
+        further, interval = self.number("ADDL", 0.0), self.number("II", 0.0)
         if further < 0 or further != int(further):
-            self.fail(i, "ADDL", f"{further:g}: a whole number of 0 or more is wanted")
+            self.fail("ADDL", f"{further:g}: a whole number of 0 or more is wanted")
         if bool(further) != (interval > 0):
-            self.fail(i, "II", f"ADDL = {further:g} and II = {interval:g} contradict each other")
-        if self.number(i, "MDV", 1.0) != 1:
-            self.fail(i, "MDV", "a dose row has MDV = 0; it must be 1")
+            self.fail("II", f"ADDL = {further:g} and II = {interval:g} contradict each other")
+        if not self.flag("MDV", 1.0):
+            self.fail("MDV", "a dose row has MDV = 0; it must be 1")
+        route = self.text("CMT").lower()
+        if route and route not in _ROUTES:
+            self.fail("CMT", unknown("route", self.text("CMT"), _ROUTES))
         return {
             "AMT": amount,
             "DUR": amount / rate if rate else duration,
-            "CMT": self.text(i, "CMT"),
+            "CMT": _ROUTES.get(route, ""),
             "ADDL": int(further),
             "II": interval,
         }
 
-    def _nothing(self):
-        return {"DVID": "", "DV": math.nan, "CENS": 0, "LIMIT": math.nan}
-
-    def _observation(self, i, unit, lloq):
-        output = self.text(i, "DVID") or "bcell"
-        if output not in OUTPUTS:
-            self.fail(i, "DVID", unknown("output", output, OUTPUTS))
-        given = self.text(i, "DV")
-        if not given or self.number(i, "MDV", 0.0) == 1:
-            return {**self._nothing(), "DVID": output}
-        below = given.startswith("<")
-        value = self._value(i, given.lstrip("< "), output, unit)
-        censored = below or self.number(i, "CENS", 0.0) == 1
-        if self.number(i, "CENS", 0.0) not in (0, 1):
-            self.fail(i, "CENS", "only 0 and 1 (below DV) are supported")
-        limit = self.number(i, "LLOQ", math.nan if lloq is None or output != "bcell" else lloq)
-        if self.number(i, "BLQ", 0.0) == 1 or (not censored and value < limit):
-            if math.isnan(limit):
-                self.fail(i, "BLQ", "BLQ = 1 needs the limit in column LLOQ")
+    def _observation(self, unit, lloq):
+        for column in ("AMT", "RATE", "DUR", "ADDL", "II"):
+            if self.number(column, 0.0):
+                self.fail(column, f"an observation (EVID 0) has {column} = {self.text(column)}")
+        output = self._output()
+        seen = {"DVID": output, "CMT": self.text("CMT")}
+        text, unquantified, censored = self.text("DV"), self.flag("BLQ"), self.flag("CENS")
+        if self.flag("MDV") or not (text or unquantified):
+            return seen
+        factor = self._factor(output, unit)
+        limit = self.number("LLOQ") * factor
+        if math.isnan(limit) and lloq is not None and output == "bcell":
+            limit = lloq
+        if unquantified and math.isnan(limit):
+            self.fail("BLQ", "BLQ = 1 needs the limit in column LLOQ")
+        below = re.fullmatch(r"<\s*(.+)", text)
+        value = limit if not text else factor * self.parsed("DV", below[1] if below else text)
+        censored = censored or bool(below)
+        if unquantified or (not censored and 0 <= value < limit):
             value, censored = limit, True
         if value <= 0:
             self.fail(
-                i, "DV",
-                f"{given}: a count or concentration must be above 0; write an unquantifiable one "
+                "DV",
+                f"{text}: a count or concentration must be above 0; write an unquantifiable one "
                 'as "<5", or declare LLOQ',
-            )  # fmt: skip
-        return {
-            "DVID": output,
-            "DV": value,
-            "CENS": int(censored),
-            "LIMIT": self.number(i, "LIMIT") if censored else math.nan,
-        }
+            )
+        lower = factor * self.number("LIMIT") if censored else math.nan
+        if lower < 0 or lower >= value:
+            self.fail("LIMIT", f"{self.text('LIMIT')} must be 0 or more, and below DV")
+        return {**seen, "DV": value, "CENS": int(censored), "LIMIT": lower}
 
-    def _value(self, i, given, output, unit):
+    def _output(self):
+        """Return what is observed: DVID, or else what CMT names."""
+        stated, state = self.text("DVID"), self.text("CMT")
+        if stated and stated not in OUTPUTS:
+            self.fail("DVID", unknown("output", stated, OUTPUTS))
+        if state and state.lower() not in _SEEN:
+            self.fail("CMT", unknown("output or observed state", state, _SEEN))
+        implied = _SEEN.get(state.lower())
+        if stated and implied and stated != implied:
+            self.fail("CMT", f"{state} contradicts DVID = {stated}")
+        return stated or implied or "bcell"
+
+    def _factor(self, output, unit):
+        """Return what turns DV, LLOQ and LIMIT into the unit of the output."""
+        wanted = OUTPUTS[output].unit
+        stated = self.text("UNIT") or (unit if output == "bcell" else wanted)
         try:
-            value = float(given)
-        except ValueError:
-            self.fail(i, "DV", f'"{given}" is not a number')
-        if not math.isfinite(value):
-            self.fail(i, "DV", f"{given} is not a finite number")
-        stated = self.text(i, "UNIT") or (unit if output == "bcell" else OUTPUTS[output].unit)
-        try:
-            return convert(value, stated, OUTPUTS[output].unit)
+            return convert(1.0, stated, wanted)
         except ValueError as error:
-            self.fail(i, "UNIT", str(error))
+            self.fail("UNIT", error)
 
 
 def _check_subjects(path, rows):
@@ -243,14 +294,23 @@ def _check_subjects(path, rows):
         previous = row
 
 
+def _require_columns(table):
+    for name in _COLUMNS:
+        if name not in table.columns:
+            raise ValueError(
+                f"the table must come from read_observations: column {name} is missing"
+            )
+
+
 def one_subject(table: pd.DataFrame, subject: str | None = None) -> pd.DataFrame:
     """Return the rows of one subject; it must be named where there are several."""
+    _require_columns(table)
     subjects = list(dict.fromkeys(table["ID"]))
     if subject is None:
         if len(subjects) > 1:
             raise ValueError(
-                f"the data hold {len(subjects)} subjects ({', '.join(subjects[:5])}...); "
-                "an individual fit takes one: name it"
+                f"the data hold {len(subjects)} subjects ({', '.join(subjects[:5])}"
+                f"{'...' if len(subjects) > 5 else ''}); an individual fit takes one: name it"
             )
         return table
     if str(subject) not in subjects:
@@ -268,12 +328,13 @@ def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
     default_route : str
         Route of doses whose CMT is empty.
     """
+    _require_columns(table)
     events = tuple(
         Event(
             kind="dose",
             time=float(row.TIME),
             amount=float(row.AMT),
-            route=str(row.CMT).lower() or default_route,
+            route=row.CMT or default_route,
             duration=float(row.DUR),
             every=float(row.II) or None,
             count=int(row.ADDL) + 1,
@@ -285,18 +346,37 @@ def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
     return Regimen(events, label="doses given")
 
 
-def covariates_of(table: pd.DataFrame) -> dict[str, float]:
-    """Return the covariates of one subject: its first value of each column that has one."""
-    fixed = {"ID", "TIME", "EVID", "AMT", "DUR", "CMT", "ADDL", "II", "DVID", "DV", "CENS",
-             "LIMIT", "LINE"}  # fmt: skip
+def covariates_of(table: pd.DataFrame, names: Iterable[str] | None = None) -> dict[str, float]:
+    """Return the covariates of one subject: its value of each column that has one.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `read_observations`, of one subject.
+    names : iterable of str, optional
+        The covariates wanted, those of a model; by default every column of numbers.
+
+    Raises
+    ------
+    ValueError
+        If one is text, or changes in time.
+    """
+    _require_columns(table)
+    if names is None:
+        names = table.select_dtypes("number").columns
     found = {}
-    for name in table.columns:
-        values = [] if name in fixed else table[name].dropna().unique()
-        if len(values) > 1:
-            raise ValueError(
-                f"covariate {name} changes in time ({values[0]:g}, {values[1]:g}); covariates that "
-                "change are not supported yet"
-            )
-        if len(values):
-            found[name] = float(np.asarray(values)[0])
+    for name in table.columns.intersection(list(names)).difference(_COLUMNS, sort=False):
+        for line, cell in table[["LINE", name]].dropna().itertuples(index=False):
+            if str(cell) in _MISSING:
+                continue
+            where = f"{table.attrs.get('source', 'the data')}, line {line}, column {name}"
+            try:
+                value = _number(str(cell))
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+            if found.setdefault(name, value) != value:
+                raise ValueError(
+                    f"{where}: covariate {name} changes in time ({found[name]:g}, {value:g}); "
+                    "covariates that change are not supported yet"
+                )
     return found

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.explore import thresholds
+from bcellsim.names import unknown
+
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
@@ -25,7 +28,7 @@ _MOST_RIBBONS = 4
 
 
 def trajectories(
-    data: xr.Dataset, *, below: float | Sequence[float] = (), output: str = "bcell"
+    data: xr.Dataset, *, below: float | str | Sequence[float] = (), output: str = "bcell"
 ) -> Figure:
     """Draw counts with their 50 and 90 % bands over subjects, and concentrations below them.
 
@@ -33,7 +36,7 @@ def trajectories(
     ----------
     data : xarray.Dataset
         Result of `simulate`.
-    below : float or sequence of float
+    below : float, str, or a sequence of them
         Thresholds to draw [unit of the output].
     output : str
         The output of the upper panel, on a log axis.
@@ -41,9 +44,16 @@ def trajectories(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If there is no such output, or a threshold is not a number above 0.
     """
     import matplotlib.pyplot as plt
 
+    _check_output(output, [name for name in data.data_vars if "time" in data[name].dims])
+    levels = _thresholds(below)
     if "regimen" not in data.dims:
         data = data.expand_dims(regimen=[data.attrs.get("regimen", "")])
     lower = next((name for name in ("conc", "amount") if name in data), None)
@@ -58,13 +68,14 @@ def trajectories(
         about = data[name].attrs
         axis.set_ylabel(f"{about['long_name']}\n[{about['unit']}]")
     _log_axis(top)
-    _thresholds(top, below)
+    _draw_thresholds(top, levels)
     _dose_ticks(top, data)
     if data.sizes["regimen"] > 1 or data.sizes.get("subject", 1) > 1:
         handles, labels = top.get_legend_handles_labels()
         figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=2)
     axes[-1, 0].set_xlabel("Time since first dose [day]")
-    axes[-1, 0].set_ylim(bottom=0)
+    if lower:
+        axes[-1, 0].set_ylim(bottom=0)
     axes[-1, 0].set_xlim(float(data.time[0]), float(data.time[-1]))
     figure.suptitle(_title(data), fontsize="medium")
     return figure
@@ -104,8 +115,17 @@ def _log_axis(axis):
         axis.set_ylim(bottom=high * 1e-6)
 
 
-def _thresholds(axis, below):
-    levels = [below] if isinstance(below, (int, float)) else below
+def _check_output(output, outputs):
+    if output not in outputs:
+        raise ValueError(unknown("output", output, outputs))
+
+
+def _thresholds(below):
+    """Return the thresholds to draw; none is given as an empty sequence."""
+    return [] if np.ndim(below) and not len(below) else thresholds(below)
+
+
+def _draw_thresholds(axis, levels):
     for level in levels:
         axis.axhline(level, color="0.3", lw=0.8, ls=(0, (5, 3)))
         axis.annotate(
@@ -134,22 +154,29 @@ def _title(data):
     return f"{facts['model']} ({facts['citation']}, {facts['status']}), {who}{seed}; ticks: doses"
 
 
-def fit(result: Fit, *, below: float | Sequence[float] = (), output: str = "bcell") -> Figure:
+def fit(result: Fit, *, below: float | str | Sequence[float] = (), output: str = "bcell") -> Figure:
     """Draw a fit with its data: observed, fitted and typical course; censored rows as triangles.
 
     Parameters
     ----------
     result : Fit
         Result of `fit_individual`.
-    below : float or sequence of float
+    below : float, str, or a sequence of them
         Thresholds to draw [unit of the output].
     output : str
         The output to draw.
+
+    Raises
+    ------
+    ValueError
+        If there is no such output, or a threshold is not a number above 0.
     """
     import matplotlib.pyplot as plt
 
     from bcellsim.structures import OUTPUTS
 
+    _check_output(output, [name for name in OUTPUTS if name in result.curves])
+    levels = _thresholds(below)
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
     curves, rows = result.curves, result.residuals
     rows = rows[rows["DVID"] == output]
@@ -171,7 +198,7 @@ def fit(result: Fit, *, below: float | Sequence[float] = (), output: str = "bcel
         transform=axis.get_xaxis_transform(),
     )  # fmt: skip
     _log_axis(axis)
-    _thresholds(axis, below)
+    _draw_thresholds(axis, levels)
     axis.set_xlabel("Time [day]")
     axis.set_ylabel(f"{OUTPUTS[output].meaning} [{OUTPUTS[output].unit}]")
     axis.legend(fontsize="small")
@@ -200,8 +227,6 @@ def heatmap(
         If the table has no such column, or no doses and intervals.
     """
     import matplotlib.pyplot as plt
-
-    from bcellsim.names import unknown
 
     if value not in table.columns:
         raise ValueError(unknown("column", value, table.columns))

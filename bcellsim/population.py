@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -70,9 +71,9 @@ def sample_population(
     n : int, optional
         Number of subjects; the rows of `covariates` when that is a table.
     covariates : str, mapping or DataFrame
-        ``"reference"`` (default), ``"study"`` (sampled from the published median and range), a
-        mapping of covariate to value (the others at reference) or to ``"study"``, or a table with
-        a row a subject.
+        ``"reference"`` (default; a covariate with a default of its own has that), ``"study"``
+        (sampled from the published median and range), a mapping of covariate to value (the others
+        at reference) or to ``"study"``, or a table with a row a subject.
     seed : int, optional
         Seed; one is drawn and recorded if none is given. The draws of subject k depend on the seed
         and k only.
@@ -84,7 +85,7 @@ def sample_population(
     Raises
     ------
     ValueError
-        If a covariate is unknown, missing from the table or not finite, or `n` is not positive.
+        If a covariate is unknown, missing from the table or impossible, or `n` is not positive.
 
     Examples
     --------
@@ -101,29 +102,32 @@ def sample_population(
             raise ValueError("the table of covariates is empty")
     n = _check_size(n)
     numbers = np.arange(n)
-    values = _covariates(model, covariates, numbers, seed)
+    values = _covariates(model, _given(model, covariates), numbers, seed)
     effects = model.random_effects
     if not effects.names and model.missing:
         raise ValueError(
             f"model {model.name} has no published variability to sample a population from"
         )
-    eta = normals(seed, "eta", numbers, len(effects.names)) @ effects.factor().T
+    eta = effects.correlate(normals(seed, "eta", numbers, len(effects.names)))
     return Population(model, numbers, values, eta, model.individual(values, eta), seed)
 
 
 def typical_subject(model: Model | str, covariates: Mapping | None = None) -> Population:
     """Return the typical subject: no random effects, reference covariates unless given."""
     model = load_model(model)
-    numbers = np.arange(1)
-    values = _covariates(model, covariates or "reference", numbers, 0)
-    eta = np.zeros((1, len(model.random_effects.names)))
-    return Population(model, numbers, values, eta, model.individual(values, eta), None)
+    return individual_subject(model, covariates, np.zeros((1, len(model.random_effects.names))))
 
 
-def individual_subject(model: Model, covariates: Mapping, eta: np.ndarray) -> Population:
+def individual_subject(model: Model, covariates: Mapping | None, eta: np.ndarray) -> Population:
     """Return subjects with the given random effects (n_subjects, n_random_effects)."""
+    given = _given(model, "reference" if covariates is None else covariates)
+    for name, value in given.items():
+        if isinstance(value, str) and value == "study":
+            raise ValueError(
+                f"covariate {name}: a typical subject has no sampled covariates; give a number"
+            )
     numbers = np.arange(len(eta))
-    values = _covariates(model, covariates, numbers, 0)
+    values = _covariates(model, given, numbers, 0)
     return Population(model, numbers, values, eta, model.individual(values, eta), None)
 
 
@@ -133,59 +137,84 @@ def _check_size(n):
     return int(n)
 
 
-def _covariates(model, given, subjects, seed):
-    """Return the covariates of each subject, those of the model and those given beside them."""
-    n = len(subjects)
-    if hasattr(given, "columns"):
-        given = {str(column): given[column].to_numpy() for column in given.columns}
-        given = {name: given[name] for name in given if name != "ID"}
-        table = True
-    else:
-        table = False
-    if isinstance(given, str):
-        if given not in ("reference", "study"):
-            raise ValueError(unknown("kind of covariates", given, ["reference", "study"]))
-        given = dict.fromkeys(model.covariates, given)
+def _given(model, covariates):
+    """Return what is given for each covariate: a number a subject or one for all, or a word."""
     known = {**dict.fromkeys(BODY_SIZE), **model.covariates}
-    for name in given:
-        if name not in known and not table:
+    if hasattr(covariates, "columns"):
+        return _columns(model, covariates, known)
+    if isinstance(covariates, str):
+        if covariates not in ("reference", "study"):
+            raise ValueError(unknown("kind of covariates", covariates, ["reference", "study"]))
+        return dict.fromkeys(model.covariates, covariates)
+    for name in covariates:
+        if name not in known:
             raise ValueError(f"model {model.name}: {unknown('covariate', name, known)}")
-    values = {}
-    for i, (name, covariate) in enumerate(model.covariates.items()):
-        if covariate.follows and given.get(name, "reference") in ("reference", "study"):
-            continue
-        if name not in given and table and covariate.default is None:
+    return dict(covariates)
+
+
+def _columns(model, table, known):
+    """Return the columns of a table that are covariates; the others say something else."""
+    columns = [str(column) for column in table.columns]
+    absent = [name for name in known if name not in columns]
+    for column in columns:
+        # "APLIO" is meant for APLIOS, which would silently stay at its default.
+        near = difflib.get_close_matches(column.upper(), absent, n=1, cutoff=0.75)
+        if column not in known and near:
+            raise ValueError(
+                f'the table of covariates has a column "{column}" but none "{near[0]}"; rename it'
+            )
+    for name, covariate in model.covariates.items():
+        if name in absent and covariate.default is None and not covariate.follows:
             raise ValueError(
                 f"model {model.name} needs covariate {name} ({covariate.meaning}"
                 f"{', ' + covariate.unit if covariate.unit else ''}), and the table has no such "
-                f"column; its columns are {', '.join(given)}"
+                f"column; its columns are {', '.join(columns)}"
             )
-        values[name] = _values(given.get(name, "reference"), covariate, i, subjects, seed)
+    return {str(name): table[name].to_numpy() for name in table.columns if str(name) in known}
+
+
+def _covariates(model, given, subjects, seed):
+    """Return the covariates of each subject, those of the model and those given beside them."""
+    values = {}
+    for i, (name, covariate) in enumerate(model.covariates.items()):
+        value = given.get(name, "reference")
+        if isinstance(value, str) and value in ("reference", "study"):
+            if covariate.follows:
+                continue
+            if value == "study" and (covariate.study or covariate.default is None):
+                values[name] = _sample_study(covariate, i, subjects, seed)
+            else:
+                usual = covariate.reference if covariate.default is None else covariate.default
+                values[name] = np.full(len(subjects), usual)
+        else:
+            values[name] = _numbers(given[name], name, len(subjects))
     for name in given:
-        if name not in model.covariates and name in BODY_SIZE:
-            values[name] = _numbers(given[name], name, n)
+        if name not in model.covariates:
+            values[name] = _numbers(given[name], name, len(subjects))
+    _check_range(model, values)
     return values
-
-
-def _values(given, covariate, position, subjects, seed):
-    if isinstance(given, str):
-        if given == "study" and (covariate.study or covariate.default is None):
-            return _sample_study(covariate, position, subjects, seed)
-        if given in ("reference", "study"):
-            return np.full(len(subjects), covariate.reference)
-    return _numbers(given, covariate.name, len(subjects))
 
 
 def _numbers(given, name, n):
     try:
         values = np.broadcast_to(np.asarray(given, dtype=np.float64), (n,)).copy()
-    except ValueError:
+    except (TypeError, ValueError):
         raise ValueError(f"covariate {name}: numbers are wanted, not {given!r}") from None
     if not np.all(np.isfinite(values)):
         raise ValueError(f"covariate {name}: a value is missing or not finite")
-    if name in BODY_SIZE and np.any(values <= 0):
-        raise ValueError(f"covariate {name}: a value is not above 0")
     return values
+
+
+def _check_range(model, values):
+    """Raise ValueError where a covariate has a value that no subject can have."""
+    powers = {effect.covariate for effect in model.covariate_effects if effect.form == "power"}
+    for name, value in values.items():
+        if (name in BODY_SIZE or name in powers) and np.any(value <= 0):
+            raise ValueError(f"covariate {name}: a value is not above 0")
+        entry = model.covariates.get(name)
+        indicator = entry and not entry.unit and entry.reference == 0 and entry.default == 0
+        if indicator and not np.all(np.isin(value, (0.0, 1.0))):
+            raise ValueError(f"covariate {name} ({entry.meaning}): 0 or 1 is wanted")
 
 
 def _sample_study(covariate: Covariate, position, subjects, seed):

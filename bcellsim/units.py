@@ -78,7 +78,8 @@ _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\
 def _pint_registry():
     import pint
 
-    registry = pint.UnitRegistry()
+    # Its own week and month are redefined; by default each time with a warning in the log.
+    registry = pint.UnitRegistry(on_redefinition="ignore")
     registry.define(f"week = {7} * day = w = weeks")
     registry.define(f"month = {DAYS_PER_MONTH} * day = mo = months")
     registry.define("cells = [cell] = cell")
@@ -189,10 +190,3 @@ def quantity(given: float | int | str, to: str, *, what: str = "value") -> float
 def days(given: float | int | str, what: str = "time") -> float:
     """Read a time as days: ``28``, ``"4 w"``, ``"2 y"``."""
     return quantity(given, "day", what=what)
-
-
-def format_days(time: float) -> str:
-    """Write a time the way clinicians say it: whole weeks as ``4 w``, otherwise ``10 d``."""
-    if time and time % 7 == 0:
-        return f"{time / 7:g} w"
-    return f"{time:g} d"

@@ -13,22 +13,21 @@ HERE = Path(__file__).parent / "data"
 SIGMA = 0.5  # SD of the log counts: about the misfit of the fit itself, no error was published
 
 
-def first_course_means(folder):
-    """Write the digitised means of Ellrichmann 2019 (153 patients, MS and NMO) as a data file."""
-    table = pd.read_csv(HERE / "bcell_observations.csv")
-    means = table[table["study"].str.contains("Ellrichmann")]
-    rows = means.rename(columns={"time_days": "TIME", "value": "DV"})[["TIME", "DV"]]
-    # One course stands for 250-2000 mg mixed; only its ratio to a50 matters to a K-PD model.
+def first_course(means):
+    """Return means and one course as observations; it stands for 250-2000 mg mixed."""
+    counts = means.rename(columns={"time_days": "TIME", "value": "DV"})[["TIME", "DV"]]
     dose = pd.DataFrame({"TIME": [0.0], "AMT": [1000], "CMT": ["iv"]})
-    data = pd.concat([rows.iloc[:1], dose, rows.iloc[1:]]).assign(ID="mean")
-    path = Path(folder) / "first_course.csv"
-    data.to_csv(path, index=False)
-    return path
+    with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+        pd.concat([counts.iloc[:1], dose, counts.iloc[1:]]).assign(ID="mean").to_csv(
+            file, index=False
+        )
+        file.flush()
+        return bc.read_observations(file.name)
 
 
 def main(out=None):
-    with tempfile.TemporaryDirectory() as folder:
-        counts = bc.read_observations(first_course_means(folder))
+    published = pd.read_csv(HERE / "bcell_observations.csv")
+    counts = first_course(published[published["study"].str.contains("Ellrichmann")])
     model = HERE / "kpd_rituximab_ms_nmo.toml"
     fit = bc.fit_individual(model, counts, prior=None, sigma=SIGMA)
     print(fit.report())
@@ -45,15 +44,14 @@ and a50 cannot be read from one course. The published paediatric turnover (Pan 2
 here fast repopulators were re-dosed and left the curve, so that its late points are the slow
 ones, and a mean over many doses is flatter than any patient.""")
 
-    # Autoimmune encephalitis, 600 mg: 13.4 % of lymphocytes before, 0.6 % one day after.
-    before, after = 13.4, 0.6  # doi:10.1016/j.jneuroim.2019.02.008, means of 10 patients
-    print(
-        f"\nAE series, 600 mg: {100 * after / before:.1f} % of its own baseline after one day, so "
-        f"the initial\nloss rate is at least {np.log(before / after):.1f} /day (the fall may have "
-        "ended earlier). The fit above has "
-        f"{fit.params.value['kout'] * (1 + fit.params.value['emax']):.2f}:\nits first count is at "
-        "three months and says nothing about the first day."
-    )
+    # Autoimmune encephalitis, 600 mg once: percent of lymphocytes before and one day after.
+    series = published[published["study"].str.contains("anti-NMDAR")]
+    before, after = series[series["statistic"] == "mean"]["value"].astype(float)
+    killing = fit.params.value["kout"] * (1 + fit.params.value["emax"])
+    print(f"""
+AE series, 600 mg: {after / before:.1%} of its own baseline after one day, so the initial loss
+rate is at least {np.log(before / after):.1f} /day (the fall may have ended earlier). The fit has
+{killing:.2f}: its first count is at three months and says nothing about the first day.""")
     if out:
         bc.plot.fit(fit).savefig(Path(out) / "02_fit_a_mean_series.png", dpi=150)
 

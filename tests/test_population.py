@@ -12,7 +12,7 @@ from scipy.special import logit
 
 from bcellsim import load_model, sample_population
 from bcellsim.library import model_names
-from bcellsim.population import typical_subject
+from bcellsim.population import individual_subject, typical_subject
 
 YU, CHEN = "yu2022_ofatumumab", "chen2024_rituximab"
 MANY = 20_000
@@ -156,18 +156,11 @@ def test_a_baseline_count_that_is_given_is_used(given):
 
 
 @pytest.mark.parametrize("given", [[150.0, 300.0], np.array([150.0, 300.0])])
-def test_a_baseline_count_may_come_as_a_list_or_an_array(given, request):
-    if isinstance(given, np.ndarray):
-        reason = "known flaw: an array of the covariate that follows a parameter is refused"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_a_baseline_count_may_come_as_a_list_or_an_array(given):
     people = sample_population(YU, 2, covariates={"BCELL0": given}, seed=4)
     assert list(people.covariates["BCELL0"]) == [150.0, 300.0]
 
 
-@pytest.mark.xfail(
-    reason="known flaw: a table with the covariate that follows a parameter is refused",
-    strict=True,
-)
 def test_a_table_may_hold_the_baseline_count():
     table = pd.DataFrame({"WT": [60.0, 80], "AGE": [30.0, 40], "BCELL0": [150.0, 300]})
     people = sample_population(YU, covariates=table, seed=4)
@@ -236,11 +229,41 @@ def test_bad_covariates(covariates, n, sentence):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(reason="known flaw: accepted; parameters become NaN or nonsense", strict=True)
 @pytest.mark.parametrize("covariates", [{"AGE": -5}, {"AGE": 0}, {"IV": 0.5}, {"BCELL0": -1}])
 def test_impossible_covariates_are_refused(covariates):
-    with pytest.raises(ValueError, match=next(iter(covariates))), np.errstate(all="ignore"):
+    with pytest.raises(ValueError, match=f"covariate {next(iter(covariates))}"):
         sample_population(YU, 2, covariates=covariates, seed=1)
+    with pytest.raises(ValueError, match=f"covariate {next(iter(covariates))}"):
+        typical_subject(YU, covariates)
+
+
+@pytest.mark.parametrize(("column", "meant"), [("APLIO", "APLIOS"), ("mirror", "MIRROR")])
+def test_a_misspelt_column_is_refused(column, meant):
+    with pytest.raises(ValueError, match=f'a column "{column}" but none "{meant}"'):
+        sample_population(YU, covariates=TABLE.assign(**{column: 1}), seed=1)
+    both = TABLE.assign(**{column: 0, meant: 1})
+    people = sample_population(YU, covariates=both, seed=1)
+    assert list(people.covariates[meant]) == [1, 1]
+    assert column not in people.covariates
+
+
+def test_other_columns_are_ignored():
+    table = TABLE.assign(ID=[1, 2], SITE=["a", "b"], TIME=0, DV=[3, None], HT=170, RATE=0)
+    people, plain = (sample_population(YU, covariates=t, seed=1) for t in (table, TABLE))
+    assert people.covariates.keys() == plain.covariates.keys()
+    assert np.array_equal(people.parameters, plain.parameters)
+
+
+def test_a_default_is_what_a_subject_gets():
+    model = load_model(YU)
+    changed = replace(model.covariates["IV"], default=1.0)
+    model = replace(model, covariates={**model.covariates, "IV": changed})
+    given = {"IV": [1, 1]}
+    wanted = sample_population(YU, 2, covariates=given, seed=1).parameters
+    for covariates in ("reference", {"WT": 70}, TABLE.assign(WT=70, AGE=38)):
+        assert np.array_equal(
+            sample_population(model, 2, covariates=covariates, seed=1).parameters, wanted
+        )
 
 
 # --- the rest ----------------------------------------------------------------------------------
@@ -262,6 +285,14 @@ def test_typical_subject():
     assert not people.eta.any()
     heavy = typical_subject(YU, {"WT": 110})
     assert column(heavy, "cl")[0] == pytest.approx(0.34 * (110 / 70) ** 1.52, rel=ALGEBRA)
+
+
+@pytest.mark.parametrize("covariates", ["study", {"WT": "study"}])
+def test_a_typical_subject_is_not_sampled(covariates):
+    with pytest.raises(ValueError, match="covariate WT: a typical subject has no sampled"):
+        typical_subject(YU, covariates)
+    with pytest.raises(ValueError, match="covariate WT: a typical subject has no sampled"):
+        individual_subject(load_model(YU), covariates, np.zeros((1, 16)))
 
 
 def test_examples_in_docstrings():

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from bcellsim.units import (
     _TABLE,
     INTERNAL,
+    _pint_registry,
     convert,
     days,
     dimension_of,
-    format_days,
     quantity,
     split_quantity,
 )
@@ -91,6 +91,12 @@ def test_pint_reads_compounds(unit, to, expected):
     assert convert(1.0, unit, to) == pytest.approx(expected, rel=1e-12)
 
 
+def test_pint_says_nothing(caplog):
+    _pint_registry.cache_clear()
+    assert _pint_registry().Quantity(1.0, "month").to("day").magnitude == 30.4375
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("unit", _TABLE)
 def test_every_unit_of_the_table_agrees_with_its_internal_unit(unit):
     dimension, factor = _TABLE[unit]
@@ -137,16 +143,3 @@ def test_refused(given_text, to, message):
 def test_split_quantity():
     assert split_quantity(" 20 mg ") == (20.0, "mg")
     assert split_quantity("-1.5e-3") == (-0.0015, "")
-
-
-@pytest.mark.parametrize(
-    ("time", "text"), [(28, "4 w"), (10, "10 d"), (0, "0 d"), (7, "1 w"), (3.5, "3.5 d")]
-)
-def test_format_days(time, text):
-    assert format_days(time) == text
-    assert days(text) == time
-
-
-@given(st.integers(0, 99_999))
-def test_format_days_reads_back(time):
-    assert days(format_days(time)) == time

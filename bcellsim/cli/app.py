@@ -130,7 +130,7 @@ def fit(
     covariate: Covariates = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Which ID to fit.")] = None,
     lloq: Annotated[
-        float | None, typer.Option("--lloq", help="Lower limit of quantification [cells/uL].")
+        str | None, typer.Option("--lloq", help="Lower limit of quantification [cells/uL].")
     ] = None,
     unit: Annotated[str, typer.Option("--unit", help="Unit of the counts.")] = "cells/uL",
     below: Annotated[

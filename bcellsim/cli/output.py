@@ -15,7 +15,7 @@ from pathlib import Path
 
 #: Version of the layout of `run.json`.
 SCHEMA = 1
-_PACKAGES = ("numpy", "scipy", "numba", "xarray", "pandas", "lmfit")
+_PACKAGES = ("bcellsim", "numpy", "scipy", "numba", "xarray", "pandas", "lmfit")
 
 
 class OutputDirectory:
@@ -27,18 +27,27 @@ class OutputDirectory:
         Its name.
     overwrite : bool
         Replace a directory that an earlier run wrote (it holds a ``run.json``).
+    inputs : iterable of path
+        What the run reads; it is not overwritten.
 
     Raises
     ------
     FileExistsError
         If it exists, and is not to be or must not be overwritten.
+    NotADirectoryError
+        If what is to hold it is a file.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool):
+    def __init__(self, path: Path, *, overwrite: bool, inputs: Iterable[str | Path] = ()):
         self.path, self.begun, self.files = Path(path), time.monotonic(), []
-        self._check(overwrite)
+        # The files are written beside the directories to be made: a failed run makes none.
+        above = (folder for folder in self.path.absolute().parents if folder.exists())
+        self.home = next(above, self.path)
+        self._check(overwrite, inputs)
 
-    def _check(self, overwrite):
+    def _check(self, overwrite, inputs):
+        if not self.home.is_dir():
+            raise NotADirectoryError(f"output directory {self.path}: {self.home} is a file")
         if not self.path.exists():
             return
         if not overwrite:
@@ -49,11 +58,12 @@ class OutputDirectory:
             raise FileExistsError(
                 f"{self.path} was not written by bcellsim (it has no run.json): not overwritten"
             )
+        for name in inputs:
+            if Path(name).resolve().is_relative_to(self.path.resolve()):
+                raise FileExistsError(f"{self.path} holds the input {name}: not overwritten")
 
     def __enter__(self) -> OutputDirectory:
-        parent = self.path.absolute().parent
-        parent.mkdir(parents=True, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=parent))
+        self.folder = Path(tempfile.mkdtemp(prefix=f".{self.path.name}-", dir=self.home))
         self.folder.chmod(0o755)
         return self
 
@@ -67,6 +77,7 @@ class OutputDirectory:
             os.rename(self.folder, self.path)
             shutil.rmtree(old, ignore_errors=True)
         else:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             os.rename(self.folder, self.path)
 
     def file(self, name: str) -> Path:

@@ -43,7 +43,7 @@ def show(name: str, as_json: bool) -> None:
         else:
             print(regimen)
         return
-    if stem not in model_names() and not name.endswith(".toml"):
+    if stem not in model_names() and ".toml" not in name:
         raise ValueError(unknown("model or regimen", name, [*model_names(), *regimen_names()]))
     model = bc.load_model(name)
     if as_json:
@@ -58,6 +58,10 @@ def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:
 
     if (name is None) == (not every):
         raise ValueError("give a model, or --all")
+    if name and name.endswith(".csv"):
+        raise ValueError(
+            f"{name}: checking a data file is not supported yet; `fit` names its errors"
+        )
     with _progress("checks", quiet) as progress:
         table = bc.check_library(progress=progress) if every else bc.check_model(
             name, progress=progress)  # fmt: skip
@@ -65,8 +69,9 @@ def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:
         rows = _records(table)
         _print_json(rows if every else {**table.attrs, "checks": rows})
         return
-    print(_text(table.drop(columns=["source", "statistic"])))
-    failed = int((table["verdict"] == "FAILS").sum())
+    if len(table):
+        print(_text(table.drop(columns=["source", "statistic"])))
+    failed = int((table["verdict"] == "FAILS").sum()) if len(table) else 0
     print(f"{len(table)} checks, {failed} failed")
     claimed, supported = table.attrs.get("claimed"), table.attrs.get("status")
     if claimed and claimed != supported:
@@ -77,6 +82,7 @@ def simulate(settings: dict, as_json: bool) -> None:
     """Simulate and print quantiles of the counts."""
     import bcellsim as bc
 
+    levels = _levels(settings)
     with _output(settings) as out:
         model = bc.load_model(settings["model"])
         plans = [bc.load_regimen(text) for text in settings["regimen"]]
@@ -89,7 +95,6 @@ def simulate(settings: dict, as_json: bool) -> None:
         summary = _summary(data)
         settings = {**settings, "seed": people.seed}
         if out:
-            levels = [float(level) for level in settings["below"] or ()]
             out.table("summary", summary, index=False)
             out.table("doses", _doses(plans, settings["until"]), index=False)
             data.to_netcdf(out.file("trajectories.nc"), engine="h5netcdf")
@@ -109,7 +114,9 @@ def simulate(settings: dict, as_json: bool) -> None:
 def fit(settings: dict, as_json: bool) -> None:
     """Fit one subject and print the report."""
     import bcellsim as bc
+    from bcellsim.simulate import provenance
 
+    levels = _levels(settings)
     with _output(settings) as out:
         prior = {"model": "model", "none": None}
         if settings["prior"] not in prior:
@@ -122,17 +129,16 @@ def fit(settings: dict, as_json: bool) -> None:
             model, observations, prior=prior[settings["prior"]],
             fixed=_pairs(settings["fix"], "--fix", bare=True),
             start=_pairs(settings["start"], "--start"), sigma=settings["sigma"],
-            covariates=_numbers(settings["covariate"]), subject=settings["subject"],
+            covariates=_numbers(settings["covariate"], ()), subject=settings["subject"],
         )  # fmt: skip
         if out:
-            levels = [float(level) for level in settings["below"] or ()]
             out.table("parameters", fitted.params)
             out.table("residuals", fitted.residuals, index=False)
             out.table("correlation", fitted.correlation)
             out.table("curves", fitted.curves, index=False)
             out.file("report.txt").write_text(fitted.report() + "\n", encoding="utf-8")
             out.figure("fit", bc.plot.fit(fitted, below=levels))
-            out.record("fit", settings, {"model": model.name, "citation": model.citation},
+            out.record("fit", settings, {"provenance": provenance(model)},
                        [model.path, settings["data"]])  # fmt: skip
     if as_json:
         _print_json(fitted.to_json())
@@ -144,13 +150,14 @@ def explore(settings: dict, as_json: bool) -> None:
     """Compare schedules and print a row each."""
     import bcellsim as bc
 
+    levels = _levels(settings)
     with _output(settings) as out:
         model = bc.load_model(settings["model"])
         plans = _plans(settings)
         people = _population(model, settings)
         with _progress("subjects", settings["quiet"]) as progress:
             table = bc.explore(
-                model, plans, people, below=settings["below"], until=settings["until"],
+                model, plans, people, below=levels, until=settings["until"],
                 induction=settings["induction"], recovery=settings["recovery"],
                 follow_up=settings["follow_up"], threads=settings["threads"], progress=progress,
             )  # fmt: skip
@@ -162,10 +169,17 @@ def explore(settings: dict, as_json: bool) -> None:
                 out.figure("heatmap", bc.plot.heatmap(table))
             out.record("explore", settings, {"provenance": table.attrs}, [model.path])
     if as_json:
-        _print_json(_records(table))
+        _print_json(_records(table.assign(seed=people.seed)))
         return
     print(f"{_about(table.attrs)}, {_people(people)}, until {settings['until']}")
     print(_text(_readable(table)))
+
+
+def _levels(settings):
+    """Return the thresholds, read before anything is computed."""
+    from bcellsim.explore import thresholds
+
+    return thresholds(settings["below"], "--below") if settings["below"] else []
 
 
 def _plans(settings):
@@ -188,30 +202,34 @@ def _plans(settings):
 def _population(model, settings):
     from bcellsim.population import sample_population, typical_subject
 
-    covariates = _numbers(settings["covariate"])
     if settings["subjects"] is None:
-        return typical_subject(model, covariates)
+        return typical_subject(model, _numbers(settings["covariate"], ()))
+    covariates = _numbers(settings["covariate"], ("study", "reference"))
     return sample_population(
         model, settings["subjects"], covariates=covariates or "reference", seed=settings["seed"]
     )
 
 
 def _pairs(given, option, *, bare=False):
+    """Return the name and value of each "name=value"; the value of a bare name is None."""
     pairs = {}
     for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals and not bare:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not name or not (value if equals else bare):
             raise ValueError(f'{option} {text}: "name=value" is wanted')
-        pairs[name.strip()] = (value.strip() or None) if equals else None
+        if name in pairs:
+            raise ValueError(f"{option} {text}: {name} is given twice")
+        pairs[name] = value or None
     return pairs
 
 
-def _numbers(given):
+def _numbers(given, words):
+    """Return the covariates given: numbers, or one of the words."""
     numbers = {}
     for name, value in _pairs(given, "--covariate").items():
         try:
-            numbers[name] = value if value in ("study", "reference") else float(value)
-        except (TypeError, ValueError):
+            numbers[name] = value if value in words else float(value)
+        except ValueError:
             raise ValueError(f"--covariate {name}={value}: a number is wanted") from None
     return numbers
 
@@ -225,7 +243,8 @@ def _output(settings):
     from bcellsim.cli.output import OutputDirectory
 
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files, whatever screen there is
-    with OutputDirectory(settings["out"], overwrite=settings["overwrite"]) as out:
+    inputs = [settings[key] for key in ("model", "data") if key in settings]
+    with OutputDirectory(settings["out"], overwrite=settings["overwrite"], inputs=inputs) as out:
         yield out
     print(f"wrote {settings['out']}", file=sys.stderr)
 

@@ -22,7 +22,7 @@ from bcellsim.library import load_model
 from bcellsim.model import Model
 from bcellsim.names import unknown
 from bcellsim.observations import covariates_of, one_subject, read_observations, regimen_of
-from bcellsim.population import Population, individual_subject
+from bcellsim.population import BODY_SIZE, Population, individual_subject
 from bcellsim.simulate import compile_events
 from bcellsim.structures import PARAMETERS
 from bcellsim.units import quantity
@@ -137,11 +137,11 @@ class _Problem:
         self._prepare()
 
     def _covariates(self, given):
-        found = covariates_of(self.table)
+        known = {**self.model.covariates, **BODY_SIZE}
+        found = covariates_of(self.table, known)
         for name, value in given.items():
             if found.setdefault(name, value) != value:
                 raise ValueError(f"covariate {name} = {value}, but the data have {found[name]:g}")
-        known = {**self.model.covariates, "WT": None, "BSA": None}
         for name in given:
             if name not in known:
                 raise ValueError(f"model {self.model.name}: {unknown('covariate', name, known)}")
@@ -153,7 +153,7 @@ class _Problem:
                 f"{', ' + covariate.unit if covariate.unit else ''}): give it as a column of the "
                 f"data or with covariates (reference {covariate.reference:g})"
             )
-        return {name: value for name, value in found.items() if name in known}
+        return found
 
     def _fixed(self, fixed):
         names = self.model.structure.parameters
@@ -267,7 +267,7 @@ class _Problem:
             effects = self.model.random_effects
             spread = np.zeros_like(z)
             columns = [self.names.index(name) for name in effects.names]
-            spread[:, columns] = z[:, : len(columns)] @ effects.factor().T
+            spread[:, columns] = effects.correlate(z[:, : len(columns)])
         else:
             spread = _SPREAD * z
         points = start + spread * np.array([name in self.free for name in self.names])

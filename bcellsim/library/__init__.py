@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bcellsim.library.build import build_model
 from bcellsim.library.schema import DrugFile, ModelFile, RegimenFile
-from bcellsim.library.tables import read_table
+from bcellsim.library.tables import located, read_table
 from bcellsim.model import Drug, Model
 from bcellsim.names import unknown
 from bcellsim.regimen import Regimen
@@ -77,8 +77,8 @@ def load_model(name: str | Path | Model) -> Model:
     Parameters
     ----------
     name : str or Path
-        A name of `list_models`, with ``:variant`` behind it where the file has variants, or the
-        path of a ``.toml`` file.
+        A name of `list_models` or the path of a ``.toml`` file, with ``:variant`` behind it where
+        the file has variants.
 
     Returns
     -------
@@ -98,8 +98,9 @@ def load_model(name: str | Path | Model) -> Model:
     """
     if isinstance(name, Model):
         return name
-    if str(name).endswith(".toml"):
-        path, variant = Path(name), ""
+    own = re.fullmatch(r"(.*\.toml)(?::([^:/\\]+))?", str(name))
+    if own:
+        path, variant = Path(own[1]), own[2] or ""
         if not path.is_file():
             raise FileNotFoundError(f"no model file {path}")
     else:
@@ -112,13 +113,13 @@ def load_model(name: str | Path | Model) -> Model:
 
 def _load_file(path: Path, variant: str) -> Model:
     file = read_table(path, ModelFile)
-    if file.name != path.stem:
-        raise ValueError(f'{path}, name: "{file.name}" is not the name of the file, "{path.stem}"')
-    try:
+    with located(path, "name"):
+        if file.name != path.stem:
+            raise ValueError(f'"{file.name}" is not the name of the file, "{path.stem}"')
+    with located(path, "drug"):
         drug = load_drug(file.drug)
+    with located(path, "citation"):
         doi = reference(file.citation).get("doi", "") if file.citation else ""
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
     return build_model(file, drug, doi, variant, path)
 
 

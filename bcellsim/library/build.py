@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,29 +23,6 @@ from bcellsim.model import (
 from bcellsim.names import unknown
 from bcellsim.structures import PARAMETERS, get_structure
 from bcellsim.units import convert
-
-
-class _Problems:
-    """Raises with the file, line and key of what is wrong."""
-
-    def __init__(self, path: Path):
-        self.path, self.text = path, path.read_text(encoding="utf-8")
-
-    def at(self, *keys):
-        return _At(self, keys)
-
-
-class _At:
-    def __init__(self, problems, keys):
-        self.problems, self.keys = problems, keys
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace):
-        if kind is ValueError:
-            path, text = self.problems.path, self.problems.text
-            raise ValueError(located(path, text, self.keys, str(error))) from None
 
 
 def build_model(file: ModelFile, drug: Drug, doi: str, variant: str, path: Path) -> Model:
@@ -68,24 +46,21 @@ def build_model(file: ModelFile, drug: Drug, doi: str, variant: str, path: Path)
     ValueError
         If a name or unit is unknown or a needed parameter is not there.
     """
-    problems = _Problems(path)
-    with problems.at("structure"):
+    at = partial(located, path)
+    with at("structure"):
         structure = get_structure(file.structure)
-    correlations = file.correlations
-    if variant:
-        if variant not in file.variants:
-            raise ValueError(f"{path}: {unknown('variant', variant, file.variants)}")
-        correlations = file.variants[variant].correlations
+    if variant and variant not in file.variants:
+        raise ValueError(f"{path}: {unknown('variant', variant, file.variants)}")
     model = Model(
         name=f"{file.name}:{variant}" if variant else file.name,
         title=file.title,
         structure=structure,
         drug=drug,
-        parameters=_parameters(file, structure, drug, problems),
-        random_effects=_random_effects(file, correlations, problems),
-        covariates=_covariates(file, problems),
-        covariate_effects=_covariate_effects(file, problems),
-        residual_error=_residual_errors(file, structure, problems),
+        parameters=_parameters(file, structure, drug, at),
+        random_effects=_random_effects(file, variant, at),
+        covariates=_covariates(file, at),
+        covariate_effects=_covariate_effects(file, at),
+        residual_error=_residual_errors(file, structure, at),
         citation=file.citation,
         doi=doi,
         read_in=file.read_in,
@@ -101,21 +76,21 @@ def build_model(file: ModelFile, drug: Drug, doi: str, variant: str, path: Path)
         checks=tuple(_check(entry) for entry in file.checks),
         path=str(path),
     )
-    _require_parameters(model, problems)
+    _require_parameters(model, at)
     return model
 
 
-def _parameters(file, structure, drug, problems):
+def _parameters(file, structure, drug, at):
     found = {}
     for name, entry in file.parameters.items():
-        with problems.at("parameters", name):
+        with at("parameters", name):
             if name not in structure.parameters:
                 raise ValueError(unknown("parameter", name, structure.parameters))
-        with problems.at("parameters", name, "unit"):
+        with at("parameters", name, "unit"):
             value = convert(
                 entry.value, entry.unit, PARAMETERS[name].unit, molar_mass=drug.molar_mass
             )
-        with problems.at("parameters", name, "value"):
+        with at("parameters", name, "value"):
             if value < 0:
                 raise ValueError(f"{entry.value:g} is negative")
         source = entry.source or file.source
@@ -123,12 +98,12 @@ def _parameters(file, structure, drug, problems):
     return found
 
 
-def _require_parameters(model, problems):
+def _require_parameters(model, at):
     structure = model.structure
     optional = {*structure.defaults, *(n for ns in structure.route_parameters.values() for n in ns)}
     absent = [n for n in structure.parameters if n not in optional and n not in model.parameters]
     if absent and not model.missing:
-        with problems.at("parameters"):
+        with at("parameters"):
             raise ValueError(f"structure {structure.name} also needs {', '.join(absent)}")
 
 
@@ -142,24 +117,26 @@ def _variance(entry):
     return math.log1p(cv**2) if entry.scale == "cv_lognormal" else cv**2
 
 
-def _random_effects(file, correlations, problems):
+def _random_effects(file, variant, at):
     names = tuple(file.iiv)
     for name in names:
-        with problems.at("iiv", name):
+        with at("iiv", name):
             if name not in file.parameters:
                 raise ValueError(unknown("parameter", name, file.parameters))
     covariance = np.diag([_variance(entry) for entry in file.iiv.values()])
+    where = ("variants", variant) if variant else ("iiv",)
+    correlations = file.variants[variant].correlations if variant else file.correlations
+    seen = set()
     for i, entry in enumerate(correlations):
-        with problems.at("correlations", i):
-            for name in entry.pair:
-                if name not in names:
-                    raise ValueError(unknown("parameter with variability", name, names))
+        with at(*where, "correlations", i):
+            _check_pair(entry.pair, names, seen)
+        seen.add(frozenset(entry.pair))
         a, b = (names.index(name) for name in entry.pair)
         covariance[a, b] = covariance[b, a] = entry.value * math.sqrt(
             covariance[a, a] * covariance[b, b]
         )
     if len(names) and np.linalg.eigvalsh(covariance).min() <= 0:
-        with problems.at("iiv"):
+        with at(*where):
             raise ValueError("the covariance matrix is not positive definite")
     return RandomEffects(
         names=names,
@@ -169,9 +146,19 @@ def _random_effects(file, correlations, problems):
     )
 
 
-def _covariates(file, problems):
+def _check_pair(pair, names, seen):
+    for name in pair:
+        if name not in names:
+            raise ValueError(unknown("parameter with variability", name, names))
+    if pair[0] == pair[1]:
+        raise ValueError(f"the correlation of {pair[0]} with itself is 1 and cannot be given")
+    if frozenset(pair) in seen:
+        raise ValueError(f"the correlation of {pair[0]} and {pair[1]} is given twice")
+
+
+def _covariates(file, at):
     for name, entry in file.covariates.items():
-        with problems.at("covariates", name, "follows"):
+        with at("covariates", name, "follows"):
             if entry.follows and entry.follows not in file.parameters:
                 raise ValueError(unknown("parameter", entry.follows, file.parameters))
     return {
@@ -179,12 +166,12 @@ def _covariates(file, problems):
     }
 
 
-def _covariate_effects(file, problems):
+def _covariate_effects(file, at):
     for i, entry in enumerate(file.covariate_effects):
-        with problems.at("covariate_effects", i, "parameter"):
+        with at("covariate_effects", i, "parameter"):
             if entry.parameter not in file.parameters:
                 raise ValueError(unknown("parameter", entry.parameter, file.parameters))
-        with problems.at("covariate_effects", i, "covariate"):
+        with at("covariate_effects", i, "covariate"):
             if entry.covariate not in file.covariates:
                 raise ValueError(unknown("covariate", entry.covariate, file.covariates))
     return tuple(
@@ -193,9 +180,9 @@ def _covariate_effects(file, problems):
     )
 
 
-def _residual_errors(file, structure, problems):
+def _residual_errors(file, structure, at):
     for name in file.residual_error:
-        with problems.at("residual_error", name):
+        with at("residual_error", name):
             if name not in structure.outputs:
                 raise ValueError(unknown("output", name, structure.outputs))
     return {

@@ -127,7 +127,8 @@ class ModelFile(_Table):
     @model_validator(mode="before")
     @classmethod
     def _correlations(cls, data):
-        # In the file they stand in [iiv], beside the variances they belong to.
+        if "correlations" in data:
+            raise ValueError("correlations stand in [iiv], beside the variances they belong to")
         iiv = data.get("iiv", {})
         if isinstance(iiv, dict) and "correlations" in iiv:
             rest = {key: value for key, value in iiv.items() if key != "correlations"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -21,54 +23,119 @@ def read_table(path: Path, schema: type[BaseModel]) -> BaseModel:
     ValueError
         For the first thing in it that is wrong: file, line, key and nearest valid choice.
     """
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         data = tomllib.loads(text)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file (UTF-8)") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not valid TOML: {error}") from None
     try:
         return schema.model_validate(data)
     except ValidationError as error:
-        raise ValueError(_sentence(path, text, schema, error)) from None
+        raise ValueError(_sentence(path, text, data, schema, error)) from None
 
 
-def line_of(text: str, keys: tuple) -> int:
-    """Return the line on which the innermost key that can be found stands, from 1."""
-    lines, at = text.splitlines(), 0
+@contextmanager
+def located(path: Path, *keys: str | int) -> Iterator[None]:
+    """Put file, line and key before the sentence of a ValueError raised inside.
+
+    Parameters
+    ----------
+    path : Path
+        The TOML file.
+    keys : str or int
+        The way to the value that is wrong: names, and positions (from 0) in lists.
+    """
+    try:
+        yield
+    except ValueError as error:
+        text = path.read_text(encoding="utf-8")
+        raise ValueError(f"{_place(path, text, keys)}: {error}") from None
+
+
+_HEADER = re.compile(r"""\s*\[+[\w\s."'-]+\]+\s*(#.*)?$""")
+_KEY = re.compile(r"""\s*[\w."'-]+\s*=""")
+
+
+def line_of(text: str, keys: tuple) -> int | None:
+    """Return the line, from 1, of the innermost key that is found; None if none is.
+
+    The TOML parser keeps no line numbers, so the keys are looked for in the text.
+    """
+    lines = text.splitlines()
+    found, scope = None, _to_next(lines, 0, _HEADER)
     for depth, key in enumerate(keys):
-        if isinstance(key, int):
-            header = rf"\s*\[\[\s*{re.escape(str(keys[depth - 1]))}\s*\]\]"
-            found = [i for i, line in enumerate(lines) if re.match(header, line)]
-            at = found[key] if key < len(found) else at
-            continue
-        dotted = r"\.".join(re.escape(str(k)) for k in keys[: depth + 1])
-        patterns = (rf"\s*\[+\s*{dotted}\s*\]", rf"\s*{re.escape(key)}\s*=", rf".*\b{key}\s*=")
-        for pattern in patterns:
-            found = [i for i in range(at, len(lines)) if re.match(pattern, lines[i])]
-            if found:
-                at = found[0]
-                break
-    return at + 1
+        names = [k for k in keys[: depth + 1] if isinstance(k, str)]
+        find = _entry if isinstance(key, int) else _key
+        scope = find(lines, scope, names, key) or _table(lines, found or 0, names, key)
+        found = scope.start if scope else found
+    return None if found is None else found + 1
 
 
-def located(path: Path | str, text: str, keys: tuple, message: str) -> str:
-    """Return a message with file, line and key before it."""
-    dotted = ".".join(str(key + 1) if isinstance(key, int) else str(key) for key in keys)
-    return f"{path}, line {line_of(text, keys)}, {dotted}: {message}"
+def _to_next(lines, at, *ends):
+    """Return the lines from `at` on to the next that matches one of `ends`."""
+    after = range(at + 1, len(lines))
+    stops = (i for i in after if any(end.match(lines[i]) for end in ends))
+    return range(at, next(stops, len(lines)))
 
 
-def _sentence(path, text, schema, error):
+def _key(lines, scope, names, key):
+    """Return the lines of a key in those of its table, which may be written in one line."""
+    name = rf"""["']?{re.escape(key)}["']?\s*[=.]"""
+    if len(names) > 1 and scope and re.search(rf"(?<![\w.-]){name}", lines[scope.start]):
+        return scope
+    found = (i for i in scope if re.match(rf"\s*{name}", lines[i]))
+    return next((_to_next(lines, i, _HEADER, _KEY) for i in found), range(0))
+
+
+def _entry(lines, scope, names, position):
+    """Return the line of an inline table in the lines of its list."""
+    braces = [i for i in scope for _ in range(lines[i].count("{"))]
+    return range(braces[position], braces[position] + 1) if position < len(braces) else range(0)
+
+
+def _table(lines, at, names, key):
+    """Return the lines of a table that has a header, ``[names]`` or the n-th ``[[names]]``."""
+    dotted = r"\s*\.\s*".join(rf"""["']?{re.escape(name)}["']?""" for name in names)
+    header = re.compile(rf"\s*\[+\s*{dotted}\s*\]")
+    found = [i for i in range(at, len(lines)) if header.match(lines[i])]
+    position = key if isinstance(key, int) else 0
+    return _to_next(lines, found[position], _HEADER) if position < len(found) else range(0)
+
+
+def _place(path, text, keys):
+    line = line_of(text, keys)
+    dotted = ".".join(str(key + 1) if isinstance(key, int) else key for key in keys)
+    return f"{path}, line {line}, {dotted}" if line else f"{path}, {dotted}"
+
+
+def _sentence(path, text, data, schema, error):
     problems = error.errors()
     # A misspelt key shows both as an extra and as a missing one: the extra says what was written.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    keys = tuple(k for k in problem["loc"] if not str(k).startswith(("function-", "constrained-")))
-    if problem["type"] == "extra_forbidden":
-        message = unknown("key", str(keys[-1]), _fields(schema, keys[:-1]))
-    elif problem["type"] == "missing":
-        return f"{path}, {'.'.join(map(str, keys))}: this key is required and is not there"
+    kind, loc = problem["type"], problem["loc"]
+    # The schema moves the correlations out of the table in which they are written.
+    keys = _written(data, ("iiv", *loc) if loc[:1] == ("correlations",) else loc)
+    if kind == "extra_forbidden":
+        message = unknown("key", str(keys[-1]), _fields(schema, loc[:-1]))
+    elif kind == "missing":
+        keys, message = (*keys, loc[-1]), "this key is required and is not there"
     else:
         message = f"{problem['msg'][0].lower()}{problem['msg'][1:]} (given: {problem['input']!r})"
-    return located(path, text, keys, message)
+    return f"{_place(path, text, keys)}: {message}"
+
+
+def _written(data, loc):
+    """Return the keys that stand in the file, without the marks pydantic puts between them."""
+    keys = []
+    for key in loc:
+        if (isinstance(data, dict) and key in data) or (
+            isinstance(data, list) and isinstance(key, int)
+        ):
+            data = data[key]
+            keys.append(key)
+    return tuple(keys)
 
 
 def _fields(schema, keys):

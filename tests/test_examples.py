@@ -1,0 +1,45 @@
+"""Every example runs, small; so does every example in a docstring."""
+
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+import bcellsim
+
+matplotlib.use("Agg")
+
+FOLDER = Path(__file__).parent.parent / "examples"
+SMALL = {
+    "01_label_in_1000_patients": {"n_subjects": 20, "until": "12 w"},
+    "02_fit_a_mean_series": {},
+    "03_which_interval": {"n_subjects": 10, "intervals": ("4 w", "24 w")},
+}
+MODULES = [m.name for m in pkgutil.walk_packages(bcellsim.__path__, "bcellsim.")]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+def test_example(path, tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(**SMALL[path.stem], out=tmp_path)
+    assert capsys.readouterr().out
+    assert (tmp_path / f"{path.stem}.png").stat().st_size > 10_000
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+# The kernel is a template, which is never imported.
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "bcellsim.engine.kernel"])
+def test_docstring_examples(name):
+    result = doctest.testmod(importlib.import_module(name), raise_on_error=False)
+    assert result.failed == 0
+
+
+def test_every_public_name_is_documented():
+    for name in bcellsim.__all__:
+        assert getattr(bcellsim, name).__doc__, name
