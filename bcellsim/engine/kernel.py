@@ -1,7 +1,8 @@
 """Template of the compiled backend: Tsit5 with dense output, one subject after the other.
 
 Never imported as it stands: `lower.py` appends this text to the equations of one structure, which
-define `rhs`, `initial`, `observe`, `to_amounts`, `from_amounts`, `_N` (states) and `_M` (outputs).
+define `rhs`, `initial`, `observe`, `to_amounts`, `from_amounts`, `_N` (states), `_M` (outputs) and
+`_fixed` (parameters as a tuple, so that what depends on them alone is computed once).
 
 Method and interpolant: Tsitouras 2011, Comput Math Appl 62:770-775,
 doi:10.1016/j.camwa.2011.06.002. `_integrate` is one long function so that its arrays stay in
@@ -182,8 +183,9 @@ def _integrate(
             event += 1
         if t >= end:
             return _OK, dense, used
+        q = _fixed(p)
         stop = min(ev_time[event], end) if event < n_events else end
-        rhs(max(t - clock, 0.0), y, p, u, k[0])
+        rhs(max(t - clock, 0.0), y, q, u, k[0])
         h = min(h, _FIRST_STEP)
         while t < stop:
             last = t + 1.0000001 * h >= stop
@@ -192,10 +194,10 @@ def _integrate(
                 return _STEP_LIMIT, dense, used
             steps += 1
             counts[0] += 1
-            _step(t - clock, width, y, p, u, k, z, new)
+            _step(t - clock, width, y, q, u, k, z, new)
             error = _error(width, y, new, k, rtol, atol)
             if error <= 1.0:
-                defect = _defect(t - clock, width, y, p, u, k, z, slope, rtol, atol)
+                defect = _defect(t - clock, width, y, q, u, k, z, slope, rtol, atol)
                 error = max(error, defect) if defect == defect else defect
             if not error <= 1.0:
                 counts[1] += 1
@@ -210,7 +212,7 @@ def _integrate(
             while next_output < n_times and times[next_output] <= reached:
                 theta = (times[next_output] - t) / width
                 _interpolate(theta, width, y, k, z)
-                observe(max(times[next_output] - clock, 0.0), z, p, out)
+                observe(max(times[next_output] - clock, 0.0), z, q, out)
                 values[next_output] = out
                 next_output += 1
             if n_recorded:
@@ -222,7 +224,7 @@ def _integrate(
                 dense[used, 1] = width
                 for node in range(5):
                     _interpolate(_NODES[node], width, y, k, z)
-                    observe(max(t + _NODES[node] * width - clock, 0.0), z, p, out)
+                    observe(max(t + _NODES[node] * width - clock, 0.0), z, q, out)
                     for r in range(n_recorded):
                         dense[used, 2 + 5 * r + node] = out[recorded[r]]
                 used += 1

@@ -35,6 +35,12 @@ _inlined = njit(**_flags, forceinline=True)
 _entry = njit(**_flags, nogil=True, cache=True)
 _N, _M = {n_states}, {n_outputs}
 
+
+@_inlined
+def _fixed(p):
+    return ({parameters})
+
+
 '''
 _ROLES = ("rhs", "initial", "observe", "to_amounts", "from_amounts")
 _NOTHING = "@_inlined\ndef {role}(y, p):\n    pass\n"
@@ -60,7 +66,10 @@ def kernel_source(structure: Structure) -> str:
         if function.__name__ != role:
             aliases.append(f"{role} = {function.__name__}\n")
     header = _HEADER.format(
-        name=structure.name, n_states=len(structure.states), n_outputs=len(structure.outputs)
+        name=structure.name,
+        n_states=len(structure.states),
+        n_outputs=len(structure.outputs),
+        parameters=" ".join(f"p[{j}]," for j in range(len(structure.parameters))),
     )
     template = (Path(__file__).parent / "kernel.py").read_text(encoding="utf-8")
     return header + "\n\n".join([*pieces.values(), *aliases]) + "\n\n" + template
