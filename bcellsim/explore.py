@@ -22,8 +22,8 @@ from bcellsim.units import days, quantity
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Subjects solved at a time: bounds the memory of the continuous solutions.
-_CHUNK = 250
+#: Subjects solved at a time: their continuous solutions stay in the cache of the processor.
+_CHUNK = 64
 _NO_TIMES = np.empty(0)
 
 #: The keys with which every row of a comparison begins.
