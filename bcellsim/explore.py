@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bcellsim.event import format_time
-from bcellsim.library import load_model, load_regimen
+from bcellsim.library import load_model
 from bcellsim.metrics import METRICS, Question, Trajectories, measure
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
-from bcellsim.simulate import as_population, distinct_names, provenance, solve_regimen
+from bcellsim.simulate import as_population, as_regimens, provenance, solve_regimen
 from bcellsim.units import days, quantity
 
 if TYPE_CHECKING:
@@ -160,13 +160,9 @@ def explore(
         If the window is empty or an argument is not valid.
     """
     model = load_model(model)
-    single = isinstance(regimens, (Regimen, str))
-    plans = [load_regimen(r) for r in ([regimens] if single else regimens)]
-    if not plans:
-        raise ValueError("no regimen is given")
+    plans = as_regimens(regimens)
     people = as_population(model, population, seed=seed)
     model.require_output("bcell")
-    distinct_names(plans)
     levels = thresholds(below)
     span = _Span(days(until, "until"), days(induction, "induction"), days(follow_up, "follow_up"))
     level = None if recovery is None else _one_level(recovery)

@@ -86,10 +86,7 @@ def simulate(
     if on_failure not in ("raise", "mark"):
         raise ValueError(unknown("on_failure", on_failure, ["raise", "mark"]))
     model = load_model(model)
-    single = isinstance(regimens, (Regimen, str))
-    plans = [load_regimen(r) for r in ([regimens] if single else regimens)]
-    if not plans:
-        raise ValueError("no regimen is given")
+    plans = as_regimens(regimens)
     people = as_population(model, population, seed=seed)
     times, until = output_times(until, every, times)
     solutions = []
@@ -103,7 +100,7 @@ def simulate(
         )  # fmt: skip
     result = _dataset(model, plans, people, times, until, solutions)
     result.attrs.update(provenance(model, people), backend=backend, rtol=rtol, atol=atol)
-    if single:
+    if isinstance(regimens, (Regimen, str)):
         result = result.squeeze("regimen", drop=True)
         result.attrs["regimen"] = plans[0].name
     return result if population is not None else result.squeeze("subject", drop=True)
@@ -120,6 +117,19 @@ def as_population(model, population, *, seed=None) -> Population:
             f"the population was sampled from model {population.model.name}, not {model.name}"
         )
     return population
+
+
+def as_regimens(given: Regimen | str | Sequence[Regimen | str]) -> list[Regimen]:
+    """Return regimens given as such, by name or as a shorthand; their names must differ."""
+    given = [given] if isinstance(given, (Regimen, str)) else given
+    plans = [load_regimen(regimen) for regimen in given]
+    if not plans:
+        raise ValueError("no regimen is given")
+    names = [plan.name for plan in plans]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'two regimens are named "{name}"; give them different labels')
+    return plans
 
 
 def output_times(until, every, times) -> tuple[np.ndarray, float]:
@@ -303,7 +313,7 @@ def provenance(model: Model, population: Population | None = None) -> dict:
 def _dataset(model, plans, people, times, until, solutions):
     import xarray as xr
 
-    names = distinct_names(plans)
+    names = [plan.name for plan in plans]
     doses = [plan.doses(until) for plan in plans]
     width = max(map(len, doses), default=0)
     table = np.full((2, len(plans), width), np.nan)
@@ -334,12 +344,3 @@ def _dataset(model, plans, people, times, until, solutions):
         "time": ("time", times, {**about, "long_name": "Time since first dose"}),
     }
     return xr.Dataset(data, coords)
-
-
-def distinct_names(plans: Sequence[Regimen]) -> list[str]:
-    """Return the names of regimens; raise ValueError if two are the same."""
-    names = [plan.name for plan in plans]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f'two regimens are named "{name}"; give them different labels')
-    return names
