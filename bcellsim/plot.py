@@ -262,7 +262,8 @@ def heatmap(
     for axis in axes[-1]:
         axis.set_xlabel("Interval [week]")
     labels = {"suppressed_throughout": "Share of patients\nsuppressed throughout"}
-    figure.colorbar(image, ax=axes, label=labels.get(value, value))
+    outlined = f"\n(outlined: {target:.0%} or more)" if share and target is not None else ""
+    figure.colorbar(image, ax=axes, label=labels.get(value, value) + outlined)
     facts = table.attrs
     if facts:
         until = facts.get("until", np.nan) / 365.25

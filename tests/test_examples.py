@@ -4,6 +4,7 @@ import doctest
 import importlib
 import importlib.util
 import pkgutil
+import re
 from pathlib import Path
 
 import matplotlib
@@ -38,6 +39,14 @@ def test_example(path, tmp_path, capsys):
 def test_docstring_examples(name):
     result = doctest.testmod(importlib.import_module(name), raise_on_error=False)
     assert result.failed == 0
+
+
+def test_code_of_the_readme():
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL):
+        exec(block.replace("1000", "12"), names)
+    assert len(names["table"]) == 12
 
 
 def test_every_public_name_is_documented():
