@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Metrics of a check, by name: (Trajectories, Question) -> (n_subjects,), and the unit.
-ENDPOINTS: dict[str, tuple[Callable, str]] = {
+CHECK_METRICS: dict[str, tuple[Callable, str]] = {
     "time_to_depletion": (METRICS["time_to_depletion"], "day"),
     "nadir": (METRICS["nadir"], "cells/uL"),
     "days_above": (METRICS["days_above"], "day"),
-    "auc": (lambda course, q: course.within(q.opens, q.closes).integral(), "mg/L*day"),
+    "auc_window": (lambda course, q: course.within(q.opens, q.closes).integral(), "mg/L*day"),
     "maximum": (lambda course, q: course.within(q.opens, q.closes).highest[0], ""),
-    "weeks_below": (
+    "time_below": (
         lambda course, q: q.closes - q.opens - METRICS["days_above"](course, q), "day"
     ),
     "half_life": (lambda course, q: _half_life(course, q), "day"),
@@ -36,7 +36,7 @@ ENDPOINTS: dict[str, tuple[Callable, str]] = {
 
 _COLUMNS = (
     "model", "id", "verdict", "metric", "statistic", "obtained", "expected", "low", "high", "unit",
-    "source",
+    "source", "claimed", "supported",
 )  # fmt: skip
 
 
@@ -74,7 +74,8 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row a check: model, id, verdict, metric, statistic, obtained, expected, low, high, unit,
-        source. ``attrs["status"]`` is the status the checks support.
+        source, and the status that the file claims and that its checks support (also in
+        ``attrs``).
 
     Raises
     ------
@@ -89,19 +90,20 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
         outcomes.append(run_check(model, check))
         if progress:
             progress(i + 1, len(model.checks))
-    table = pd.DataFrame([_row(model, outcome) for outcome in outcomes], columns=_COLUMNS)
     gated = [outcome for outcome in outcomes if outcome.check.gate]
     reproduced = bool(gated) and all(outcome.passed for outcome in gated)
-    table.attrs = {
+    about = {
         "model": model.name,
         "claimed": model.status,
-        "status": "reproduced" if reproduced else "transcribed",
+        "supported": "reproduced" if reproduced else "transcribed",
     }
+    table = pd.DataFrame([_row(about, outcome) for outcome in outcomes], columns=_COLUMNS)
+    table.attrs = about
     return table
 
 
-def _row(model, outcome):
-    found = {"model": model.name, "verdict": outcome.verdict, "obtained": outcome.obtained}
+def _row(about, outcome):
+    found = {**about, "verdict": outcome.verdict, "obtained": outcome.obtained}
     return {n: found[n] if n in found else getattr(outcome.check, n) for n in _COLUMNS}
 
 
@@ -130,13 +132,13 @@ def _obtained(model, check):
     """Return the number to compare, in the unit of the check."""
     if check.metric == "floor":
         return convert(_floor(model), "cells/uL", check.unit)
-    if check.metric not in ENDPOINTS:
-        raise ValueError(unknown("metric", check.metric, [*ENDPOINTS, "floor"]))
+    if check.metric not in CHECK_METRICS:
+        raise ValueError(unknown("metric", check.metric, [*CHECK_METRICS, "floor"]))
     value = _value(model, check, check.covariates)
     if check.relative_to is not None:
         other = {**check.covariates, **check.relative_to}
         return 100.0 * (value / _value(model, check, other) - 1.0)
-    unit = ENDPOINTS[check.metric][1]
+    unit = CHECK_METRICS[check.metric][1]
     return convert(value, unit, check.unit) if unit else value
 
 
@@ -162,12 +164,14 @@ def _value(model, check, covariates):
             covariates=covariates or "reference",
         )  # fmt: skip
     opens, closes = [days(t) for t in check.window] if check.window else (0.0, days("2 y"))
-    regimen = replace(load_regimen(check.regimen), drug=model.drug.name)
+    regimen = load_regimen(check.regimen)
     solution = solve_regimen(regimen, people, np.empty(0), until=closes, dense=(check.endpoint,))
     given = np.array([event.time for event in regimen.doses(closes)])
     threshold = np.nan if check.threshold is None else check.threshold
     question = Question(threshold, np.nan, opens, closes, given)
-    values = ENDPOINTS[check.metric][0](Trajectories.of(solution.dense, check.endpoint), question)
+    values = CHECK_METRICS[check.metric][0](
+        Trajectories.of(solution.dense, check.endpoint), question
+    )
     if check.statistic == "geometric_mean":
         return float(np.exp(np.mean(np.log(values))))
     return float(np.median(values))
@@ -175,6 +179,5 @@ def _value(model, check, covariates):
 
 def _half_life(course, question):
     """Return ln 2 over the log-slope between the ends of the window [day]."""
-    ends = [course.within(t, t + 1e-3).highest[0] for t in (
-        question.opens, question.closes - 1e-3)]  # fmt: skip
-    return np.log(2.0) * (question.closes - question.opens) / np.log(ends[0] / ends[1])
+    start, end = course.before(np.array([question.opens, question.closes])).T
+    return np.log(2.0) * (question.closes - question.opens) / np.log(start / end)

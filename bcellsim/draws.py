@@ -7,6 +7,7 @@ once: enlarging, re-ordering or chunking a population changes nobody's draws.
 from __future__ import annotations
 
 import secrets
+from numbers import Integral
 
 import numpy as np
 from scipy.special import ndtri
@@ -46,7 +47,8 @@ def check_seed(seed: int | None) -> int:
     """
     if seed is None:
         return secrets.randbits(31)
-    if isinstance(seed, bool) or int(seed) != seed or not 0 <= int(seed) < 2**63:
+    whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**63:
         raise ValueError(f"seed = {seed}: a whole number from 0 to 2^63 - 1 is wanted")
     return int(seed)
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.engine import Trajectories
 from bcellsim.event import format_time
 from bcellsim.library import load_model
-from bcellsim.metrics import METRICS, Question, Trajectories, measure
+from bcellsim.metrics import METRICS, Question, measure
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
@@ -205,6 +206,8 @@ def thresholds(given: float | str | Sequence[float], what: str = "below") -> lis
     ValueError
         If there is none, or one is not a finite number above 0.
     """
+    if given is None:
+        raise ValueError(f"{what}: give a threshold [cells/uL]")
     given = [given] if isinstance(given, (str, Real)) else list(given)
     levels = [quantity(value, "cells/uL", what=what) for value in given]
     if not levels:
@@ -282,8 +285,8 @@ def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
     -------
     dict
         ``suppressed_throughout`` is a share with its Monte-Carlo standard error; other metrics have
-        mean (of finite values), its Monte-Carlo standard error, median, 5 % and 95 % quantiles, and
-        times also the share reached, of the subjects for whom they are defined.
+        mean (infinite where a value is), its Monte-Carlo standard error, median, 5 % and 95 %
+        quantiles, and times also the share reached, of the subjects for whom they are defined.
     """
     row = {}
     for name, value in values.items():
@@ -293,9 +296,13 @@ def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
             row[f"{name}_mc_se"] = float(np.sqrt(share * (1.0 - share) / len(value)))
             continue
         finite = value[np.isfinite(value)]
-        row[f"{name}_mean"] = float(finite.mean()) if len(finite) else np.nan
+        # Where some do not reach it, the mean of those who do would be the mean of the early ones.
+        known = value[~np.isnan(value)] if np.isinf(value).any() else finite
+        row[f"{name}_mean"] = float(known.mean()) if len(known) else np.nan
         row[f"{name}_mc_se"] = (
-            float(finite.std(ddof=1) / np.sqrt(len(finite))) if len(finite) > 1 else np.nan
+            float(known.std(ddof=1) / np.sqrt(len(known)))
+            if len(known) > 1 and len(known) == len(finite)
+            else np.nan
         )
         for label, share in (("median", 0.5), ("p5", 0.05), ("p95", 0.95)):
             row[f"{name}_{label}"] = _quantile(value, share)

@@ -22,6 +22,7 @@ class Drug:
     routes: tuple[str, ...]
     molar_mass: float | None = None
     source: str = ""
+    notes: str = ""
 
 
 @dataclass(frozen=True)
@@ -240,6 +241,32 @@ class Model:
                 values[effect.parameter] = values[effect.parameter] * effect.factor(x)
         return np.column_stack([values[name] for name in self.structure.parameters])
 
+    def sources(self) -> dict[str, list[str]]:
+        """Return what was read where: each source, and the numbers from it."""
+        effects = self.random_effects
+        numbers = [
+            *((name, p.source) for name, p in self.parameters.items()),
+            *((f"SD of {name}", s) for name, s in zip(effects.names, effects.sources, strict=True)),
+            *((f"{e.covariate} on {e.parameter}", e.source) for e in self.covariate_effects),
+            *((f"error of {name}", e.source) for name, e in self.residual_error.items()),
+            *((f"covariate {name}", c.source) for name, c in self.covariates.items() if c.source),
+        ]
+        found = {}
+        for number, source in numbers:
+            found.setdefault(source, []).append(number)
+        return found
+
+    def require_covariates(self, given, where: str) -> None:
+        """Raise ValueError unless every covariate that has no default is among those given."""
+        for name, covariate in self.covariates.items():
+            if name in given or covariate.default is not None or covariate.follows:
+                continue
+            unit = f", {covariate.unit}" if covariate.unit else ""
+            raise ValueError(
+                f"model {self.name} needs covariate {name} ({covariate.meaning}{unit}; reference "
+                f"{covariate.reference:g}): {where}"
+            )
+
     def require_output(self, output: str) -> None:
         """Raise ValueError unless the model's structure has that output."""
         if output not in self.structure.outputs:
@@ -263,7 +290,8 @@ class Model:
         return f"<Model {self.name}: {self.title}>"
 
     def __str__(self):
-        lines = [f"{self.name}: {self.title}", f"  {self.citation}  doi:{self.doi}"]
+        doi = f"  doi:{self.doi}" if self.doi else ""
+        lines = [f"{self.name}: {self.title}", f"  {self.citation or 'no publication'}{doi}"]
         lines += _section("structure", [f"{self.structure.name}: {self.structure.title}"])
         lines += _section("drug", [_drug_line(self.drug, self.routes())])
         lines += _section("status", [_status_line(self)])
@@ -273,6 +301,7 @@ class Model:
         lines += _section("covariates", _covariate_lines(self))
         lines += _section("covariate effects", [", ".join(_effects(self.covariate_effects))])
         lines += _section("residual error (SD)", _residual_lines(self))
+        lines += _section("sources", _source_lines(self))
         lines += _section("variants", [f":{k}  {v}" for k, v in self.variants.items()])
         lines += _section("missing", list(self.missing))
         lines += _section("notes", [self.notes] if self.notes else [])
@@ -304,14 +333,19 @@ def _section(title, lines):
 
 def _drug_line(drug, routes):
     mass = f"{drug.molar_mass:g} kDa ({drug.source})" if drug.molar_mass else "molar mass not given"
-    return f"{drug.name}, binds {drug.target}; {mass}; can be dosed {', '.join(routes)}"
+    notes = f" {drug.notes}" if drug.notes else ""
+    return f"{drug.name}, binds {drug.target}; {mass}; can be dosed {', '.join(routes)}.{notes}"
 
 
 def _status_line(model):
     return (
         f"{model.status}; numbers read in: {model.read_in}"
         + ("; EXPERIMENTAL" if model.experimental else "")
-        + (f"; variant {model.variant}" if model.variant else "")
+        + (
+            f"; variant {model.variant} (the status is that of the default)"
+            if model.variant
+            else ""
+        )
     )
 
 
@@ -365,6 +399,15 @@ def _effects(effects):
     return [
         f"{e.parameter} x " + shapes[e.form].format(c=e.covariate, r=e.reference, v=e.value)
         for e in effects
+    ]
+
+
+def _source_lines(model):
+    """Return a line a source; the commonest stands for all numbers not named with another."""
+    found = sorted(model.sources().items(), key=lambda item: -len(item[1]))
+    return [
+        f"{source}: {'all other numbers' if i == 0 else ', '.join(numbers)}"
+        for i, (source, numbers) in enumerate(found)
     ]
 
 

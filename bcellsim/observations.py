@@ -346,15 +346,15 @@ def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
     return Regimen(events, label="doses given")
 
 
-def covariates_of(table: pd.DataFrame, names: Iterable[str] | None = None) -> dict[str, float]:
+def covariates_of(table: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
     """Return the covariates of one subject: its value of each column that has one.
 
     Parameters
     ----------
     table : DataFrame
         Rows of `read_observations`, of one subject.
-    names : iterable of str, optional
-        The covariates wanted, those of a model; by default every column of numbers.
+    names : iterable of str
+        The covariates wanted, those of a model.
 
     Raises
     ------
@@ -362,8 +362,6 @@ def covariates_of(table: pd.DataFrame, names: Iterable[str] | None = None) -> di
         If one is text, or changes in time.
     """
     _require_columns(table)
-    if names is None:
-        names = table.select_dtypes("number").columns
     found = {}
     for name in table.columns.intersection(list(names)).difference(_COLUMNS, sort=False):
         for line, cell in table[["LINE", name]].dropna().itertuples(index=False):

@@ -151,7 +151,7 @@ def _title(data):
     n = data.sizes.get("subject", 1)
     who = f"{n:,} virtual patients" if n > 1 else "typical subject"
     seed = f", seed {facts['seed']}" if "seed" in facts else ""
-    return f"{facts['model']} ({facts['citation']}, {facts['status']}), {who}{seed}; ticks: doses"
+    return f"{_about(facts)}, {who}{seed}; ticks: doses"
 
 
 def fit(result: Fit, *, below: float | str | Sequence[float] = (), output: str = "bcell") -> Figure:
@@ -203,7 +203,10 @@ def fit(result: Fit, *, below: float | str | Sequence[float] = (), output: str =
     axis.set_ylabel(f"{OUTPUTS[output].meaning} [{OUTPUTS[output].unit}]")
     axis.legend(fontsize="small")
     method = "MAP" if result.prior else "least squares"
-    axis.set_title(f"{result.model.name} ({result.model.citation}), {method}", fontsize="medium")
+    axis.set_title(
+        f"{result.model.name} ({result.model.citation or 'no publication'}), {method}",
+        fontsize="medium",
+    )
     return figure
 
 
@@ -248,10 +251,7 @@ def heatmap(
     share = value in ("suppressed_throughout", "suppressed_fraction_mean")
     image = None
     for axis, key in zip(axes.flat, panels, strict=False):
-        rows = _panel(table, key)
-        cells = np.full((len(doses), len(intervals)), np.nan)
-        for row in rows.to_dict("records"):
-            cells[doses.index(row["dose"]), intervals.index(row["interval"])] = row[value]
+        cells = _cells(_panel(table, key), doses, intervals, value)
         shown = np.where(np.isfinite(cells), cells, np.nan)
         limits = {"vmin": 0, "vmax": 1} if share else {}
         image = axis.imshow(shown, cmap="cividis", aspect="auto", **limits)
@@ -264,19 +264,33 @@ def heatmap(
     labels = {"suppressed_throughout": "Share of patients\nsuppressed throughout"}
     outlined = f"\n(outlined: {target:.0%} or more)" if share and target is not None else ""
     figure.colorbar(image, ax=axes, label=labels.get(value, value) + outlined)
-    facts = table.attrs
-    if facts:
-        until = facts.get("until", np.nan) / 365.25
-        figure.suptitle(
-            f"{facts.get('model')} ({facts.get('citation')}, {facts.get('status')}), "
-            f"{int(table['n_subjects'].iloc[0]):,} virtual patients, {until:.3g} y",
-            fontsize="small",
-        )
+    if table.attrs:
+        figure.suptitle(_grid_title(table), fontsize="small")
     return figure
 
 
 def _levels(table, column):
     return sorted(table[column].unique())
+
+
+def _cells(rows, doses, intervals, value):
+    """Return a column of the table over dose and interval, NaN where there is no row."""
+    cells = np.full((len(doses), len(intervals)), np.nan)
+    for row in rows.to_dict("records"):
+        cells[doses.index(row["dose"]), intervals.index(row["interval"])] = row[value]
+    return cells
+
+
+def _about(facts):
+    return f"{facts['model']} ({facts['citation'] or 'no publication'}, {facts['status']})"
+
+
+def _grid_title(table):
+    facts = table.attrs
+    return (
+        f"{_about(facts)}, "
+        f"{int(table['n_subjects'].iloc[0]):,} virtual patients, {facts['until'] / 365.25:.3g} y"
+    )
 
 
 def _panel(table, key):

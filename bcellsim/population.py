@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from scipy.special import ndtri
@@ -132,7 +133,7 @@ def individual_subject(model: Model, covariates: Mapping | None, eta: np.ndarray
 
 
 def _check_size(n):
-    if n is None or isinstance(n, bool) or int(n) != n or n < 1:
+    if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
         raise ValueError(f"n = {n}: a number of subjects of 1 or more is wanted")
     return int(n)
 
@@ -163,13 +164,7 @@ def _columns(model, table, known):
             raise ValueError(
                 f'the table of covariates has a column "{column}" but none "{near[0]}"; rename it'
             )
-    for name, covariate in model.covariates.items():
-        if name in absent and covariate.default is None and not covariate.follows:
-            raise ValueError(
-                f"model {model.name} needs covariate {name} ({covariate.meaning}"
-                f"{', ' + covariate.unit if covariate.unit else ''}), and the table has no such "
-                f"column; its columns are {', '.join(columns)}"
-            )
+    model.require_covariates(columns, f"the table has the columns {', '.join(columns)}")
     return {str(name): table[name].to_numpy() for name in table.columns if str(name) in known}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bcellsim.engine import ATOL, RTOL, STATUS, Events, Solution, solve
+from bcellsim.engine import STATUS, TOLERANCES, Events, Solution, solve
 from bcellsim.engine import events as ev
 from bcellsim.library import load_model, load_regimen
 from bcellsim.model import Model
@@ -36,8 +36,8 @@ def simulate(
     seed: int | None = None,
     on_failure: str = "raise",
     backend: str = "tsit5",
-    rtol: float = RTOL,
-    atol: float = ATOL,
+    rtol: float | None = None,
+    atol: float | None = None,
     threads: int | None = None,
     progress=None,
 ) -> xr.Dataset:
@@ -99,6 +99,10 @@ def simulate(
             )
         )  # fmt: skip
     result = _dataset(model, plans, people, times, until, solutions)
+    rtol, atol = (
+        default if given is None else given
+        for given, default in zip((rtol, atol), TOLERANCES[backend], strict=True)
+    )
     result.attrs.update(provenance(model, people), backend=backend, rtol=rtol, atol=atol)
     if isinstance(regimens, (Regimen, str)):
         result = result.squeeze("regimen", drop=True)
@@ -228,6 +232,13 @@ def _check_event(model, event, population):
             raise ValueError(
                 f"model {model.name} has its own parameters for {event.route} dosing: give "
                 f"covariate {covariate.name} = 1 to every subject dosed {event.route}"
+            )
+        if covariate.route not in (None, event.route) and np.any(
+            population.covariates[covariate.name] == 1
+        ):
+            raise ValueError(
+                f"model {model.name}: a subject with {covariate.name} = 1 is dosed "
+                f"{covariate.route}, not {event.route}; its parameters do not cross routes"
             )
     size = _PER.get(event.unit)
     if size and size not in population.covariates:

@@ -69,6 +69,8 @@ INTERNAL = {
     "mass/volume*time": "mg/L*day",
     "cells/volume": "cells/uL",
     "fraction": "",
+    "substance/volume": "nmol/L",
+    "substance/volume/time": "nmol/L/day",
 }
 
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$")
@@ -104,21 +106,10 @@ def _lookup(unit: str, wanted: str = "") -> tuple[str, float]:
             for dimension, ours in INTERNAL.items():
                 if ours and given.is_compatible_with(ours):
                     return dimension, float(given.to(ours).magnitude)
-            for dimension, ours in (
-                ("substance/volume", "nmol/L"),
-                ("substance/volume/time", "nmol/L/day"),
-            ):
-                if given.is_compatible_with(ours):
-                    return dimension, float(given.to(ours).magnitude)
         except Exception:  # pint raises many kinds; all mean that it is not a unit of ours
             pass
     choices = [name for name, (dimension, _) in _TABLE.items() if name and dimension == wanted]
     raise ValueError(unknown("unit", unit, choices or [name for name in _TABLE if name]))
-
-
-def dimension_of(unit: str) -> str:
-    """Return the dimension of a unit, such as ``"volume/time"``; raise ValueError if unknown."""
-    return _lookup(unit)[0]
 
 
 def convert(value: float, unit: str, to: str, *, molar_mass: float | None = None) -> float:

@@ -1,7 +1,7 @@
 """1,000 virtual patients of Yu 2022 on the ofatumumab label, two years, daily output.
 
 Compiled backend on one and on two threads, and scipy's LSODA at the same tolerance through the
-reference backend (fewer subjects), in one run; the error is against LSODA at 1e-11.
+reference backend (fewer subjects), in one run; the error is against LSODA at 1e-10.
 """
 
 from __future__ import annotations
@@ -32,12 +32,16 @@ def main(n_subjects: int = 1000, n_reference: int = 50, n_scipy: int = 20, repea
         part = type(events)(**{**vars(events), "schedule": events.schedule[:n]})
         return solve(structure, people.parameters[:n], part, times, **options)
 
-    exact = run(n_reference, backend="reference", rtol=1e-11, atol=1e-14).values[..., count]
+    exact = run(n_reference, backend="reference").values[..., count]
     rows = []
     for name, n, options in (
         ("tsit5, 1 thread", n_subjects, {"rtol": RTOL, "threads": 1}),
         ("tsit5, 2 threads", n_subjects, {"rtol": RTOL, "threads": 2}),
-        ("scipy LSODA, 1 thread", n_scipy, {"rtol": RTOL, "backend": "reference"}),
+        (
+            "scipy LSODA, 1 thread",
+            n_scipy,
+            {"rtol": RTOL, "atol": 1e-2 * RTOL, "backend": "reference"},
+        ),
     ):
         timing = timed(lambda n=n, options=options: run(n, **options), repeats if n > 100 else 1)
         solution = timing.pop("result")

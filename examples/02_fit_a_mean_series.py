@@ -49,9 +49,9 @@ ones, and a mean over many doses is flatter than any patient.""")
     before, after = series[series["statistic"] == "mean"]["value"].astype(float)
     killing = fit.params.value["kout"] * (1 + fit.params.value["emax"])
     print(f"""
-AE series, 600 mg: {after / before:.1%} of its own baseline after one day, so the initial loss
-rate is at least {np.log(before / after):.1f} /day (the fall may have ended earlier). The fit has
-{killing:.2f}: its first count is at three months and says nothing about the first day.""")
+AE series, 600 mg: {after / before:.1%} of its own baseline after one day (percent of lymphocytes):
+the initial loss rate is at least {np.log(before / after):.1f} /day, as the fall may have ended
+earlier. The fit has {killing:.2f}: after the baseline its first count is at three months.""")
     if out:
         bc.plot.fit(fit).savefig(Path(out) / "02_fit_a_mean_series.png", dpi=150)
 

@@ -126,16 +126,19 @@ def test_check_of_one_model(run, monkeypatch):
 
     table = pd.DataFrame(
         {"check": ["P2"], "verdict": ["passes"], "source": ["x"], "statistic": ["typical"],
-         "value": [float("nan")]}
+         "value": [float("nan")], "model": [YU]}
     )  # fmt: skip
-    table.attrs.update(model=YU, claimed="reproduced", status="transcribed")
+    table = table.assign(claimed="reproduced", supported="transcribed")
     monkeypatch.setattr(bc, "check_model", lambda name, progress=None: table)
     code, out, _ = run("check", YU, "--json")
     assert code == 0
     found = parsed(out)
     assert found["checks"][0]["verdict"] == "passes"
     assert found["checks"][0]["value"] is None
-    assert "claims status reproduced; its checks support transcribed" in run("check", YU)[1]
+    assert "claims status reproduced, its checks support transcribed" in run("check", YU)[2]
+    failing = table.assign(verdict="FAILS")
+    monkeypatch.setattr(bc, "check_model", lambda name, progress=None: failing)
+    assert run("check", YU)[0] == 1
 
 
 def test_simulate(run):
@@ -414,7 +417,7 @@ WRONG = {  # name: command, words of the sentence
     "data inf": (fit_of("infinite.csv"), "line 5, column DV: inf is not a finite number"),
     "data zero": (fit_of("zero.csv"), "line 5, column DV: 0: a count or concentration must be"),
     "data dose": (fit_of("negative.csv"), "line 3, column AMT: a dose of -20; it must be above 0"),
-    "data weight": (fit_of("no_weight.csv"), "needs covariate WT (body weight, kg)"),
+    "data weight": (fit_of("no_weight.csv"), "needs covariate WT (body weight, kg; reference 70)"),
     "empty": (fit_of("empty.csv"), "empty.csv: the file is empty"),
     "header": (fit_of("header.csv"), "header.csv: the table has no rows"),
     "no data": (fit_of("nowhere.csv"), "no data file nowhere.csv"),

@@ -49,6 +49,15 @@ def test_code_of_the_readme():
     assert len(names["table"]) == 12
 
 
+def test_patient_and_links_of_the_readme():
+    patient = bcellsim.read_observations(FOLDER / "data" / "invented_patient.csv")
+    fit = bcellsim.fit_individual("yu2022_ofatumumab", patient, covariates={"AGE": 31})
+    assert fit.converged
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)|`((?:examples|benchmarks|bcellsim)/[^`]+)`", readme):
+        assert (FOLDER.parent / "".join(target)).exists(), target
+
+
 def test_every_public_name_is_documented():
     for name in bcellsim.__all__:
         assert getattr(bcellsim, name).__doc__, name

@@ -412,7 +412,11 @@ def test_wrong_arguments_say_so(tmp_path, options, words):
         (["1,0,.,200,70,38"], "WT,AGE", "hold no dose"),
         (["1,0,20,.,70,38"], "WT,AGE", "hold no observation"),
         ([*BASELINE, "2,0,20,.,70,38"], "WT,AGE", "hold 2 subjects (1, 2"),
-        (["1,0,20,.,38", "1,9,.,8,38"], "AGE", "needs covariate WT (body weight, kg)"),
+        (
+            ["1,0,20,.,38", "1,9,.,8,38"],
+            "AGE",
+            "needs covariate WT (body weight, kg",
+        ),
         (["1,0,20,.,70,38,", "1,9,.,8,70,38,amount"], "WT,AGE,DVID", 'unknown output "amount"'),
         (["1,0,20,.,70,38,iv", "1,9,.,8,70,38,"], "WT,AGE,CMT", "covariate IV = 1"),
         (["1,0,20,.,70,38", "1,9,.,8,71,38"], "WT,AGE", "WT changes in time"),
@@ -470,7 +474,14 @@ def twenty(tmp_path_factory):
     patients = bc.sample_population(model, N_PATIENTS, seed=2024)
     rng = np.random.default_rng(2025)
     doses = [d.time for d in bc.Regimen.parse(LABEL).doses("1 y")]
-    found = {"z_b0": [], "inside": [], "z_count": [], "objective": [], "prediction": []}
+    found = {
+        "z_b0": [],
+        "inside": [],
+        "z_count": [],
+        "z_any": [],
+        "objective": [],
+        "prediction": [],
+    }
     for i in range(N_PATIENTS):
         inner = rng.choice(np.arange(10, 360, 5), size=rng.integers(5, 10), replace=False)
         times = [0.0, *np.sort(inner).astype(float).tolist()]
@@ -489,6 +500,10 @@ def twenty(tmp_path_factory):
         row = fit.params.loc["b0"]
         found["z_b0"].append(math.log(row["value"] / true) / row["log_se"])
         found["inside"].append(row["low_90"] <= true <= row["high_90"])
+        informed = fit.params[fit.params["determined"].isin(["data", "data and prior"])]
+        for name, other in informed.iterrows():
+            z = math.log(other["value"] / patients.table()[name].iloc[i]) / other["log_se"]
+            found["z_any"].append(z)
         made = problem(model, data, "model", None)
         se = _prediction_se(made, fit, estimate_of(made, fit))
         found["z_count"].extend(np.log(a / seen) / se)
@@ -503,11 +518,19 @@ def test_truth_lies_within_the_stated_errors_over_patients(twenty, record_proper
         f"count: mean z {counted.mean():.2f}, SD {counted.std():.2f}, 90 % coverage "
         f"{np.mean(np.abs(counted) < 1.645):.2f}"
     )
+    informed = twenty["z_any"]
+    summary += (
+        f"; {len(informed)} parameters informed by data: mean z {informed.mean():.2f}, coverage "
+        f"{np.mean(np.abs(informed) < 1.645):.2f}"
+    )
     print(summary)
     record_property("summary", summary)
     assert abs(z.mean()) < LARGEST_BIAS, summary
     assert COVERAGE[0] <= inside.mean() <= COVERAGE[1], summary
     assert abs(counted.mean()) < LARGEST_BIAS, summary
+    assert COVERAGE[0] <= np.mean(np.abs(counted) < 1.645) <= COVERAGE[1], summary
+    assert abs(informed.mean()) < LARGEST_BIAS, f"{len(informed)}: {informed.mean():.2f}"
+    assert COVERAGE[0] <= np.mean(np.abs(informed) < 1.645) <= COVERAGE[1]
 
 
 @pytest.mark.slow

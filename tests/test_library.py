@@ -11,7 +11,7 @@ from bcellsim.check import run_check
 from bcellsim.library import _FOLDER, load_drug, model_names, reference, regimen_names
 from bcellsim.population import typical_subject
 from bcellsim.structures import PARAMETERS, STRUCTURES
-from bcellsim.units import convert, dimension_of
+from bcellsim.units import convert
 
 YU, CHEN = "yu2022_ofatumumab", "chen2024_rituximab"
 MODELS = model_names()
@@ -111,7 +111,7 @@ def test_checks_support_the_status(name):
     wanted = np.where(gated, np.where(inside, "passes", "FAILS"), "note")
     assert list(table.verdict) == list(wanted)
     supported = "reproduced" if any(gated) and "FAILS" not in wanted else "transcribed"
-    assert table.attrs["status"] == supported
+    assert table.attrs["supported"] == supported
     assert load_model(name).status == supported
 
 
@@ -318,7 +318,7 @@ def test_checks_have_units_and_ordered_bounds(name):
     for check in load_model(name).checks:
         assert check.low <= check.expected <= check.high
         assert check.source
-        assert dimension_of(check.unit)
+        assert convert(1.0, check.unit, check.unit) == pytest.approx(1)
 
 
 # --- checks of a file of one's own -------------------------------------------------------------
@@ -350,7 +350,7 @@ def test_a_model_file_without_checks(tmp_path):
     table = checked(tmp_path, "")
     assert list(table.columns) == list(check_model(CHEN).columns)
     assert table.empty
-    assert table.attrs == {"model": CHEN, "claimed": "reproduced", "status": "transcribed"}
+    assert table.attrs == {"model": CHEN, "claimed": "reproduced", "supported": "transcribed"}
 
 
 def test_a_threshold_of_zero(tmp_path):
@@ -384,3 +384,13 @@ def test_the_floor_needs_a_full_effect():
     floor = next(check for check in model.checks if check.metric == "floor")
     with pytest.raises(ValueError, match=r"check P15: metric floor needs parameter emax"):
         run_check(replace(model, parameters=parameters), floor)
+
+
+def test_a_regimen_says_what_its_source_does_not():
+    assert "entered as a bolus" in str(load_regimen("rituximab_ae_600mg"))
+
+
+def test_the_card_names_the_source_of_every_number():
+    card = str(load_model(CHEN))
+    assert "Table 2: all other numbers" in card
+    assert "Table 2, fixed to Chen 2021: cl, vc, q, vp" in card

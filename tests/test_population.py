@@ -213,7 +213,11 @@ TABLE = pd.DataFrame({"WT": [60.0, 80.0], "AGE": [30.0, 40.0]})
         ({"WT": 0}, 2, "covariate WT: a value is not above 0"),
         ({"WT": "heavy"}, 2, "covariate WT: numbers are wanted, not 'heavy'"),
         ({"WT": [70, 80, 90]}, 2, "covariate WT: numbers are wanted"),
-        (TABLE[["WT"]], None, "needs covariate AGE (age, y), and the table has no such column"),
+        (
+            TABLE[["WT"]],
+            None,
+            "needs covariate AGE (age, y; reference 38): the table has",
+        ),
         (TABLE.assign(WT=[60, None]), None, "covariate WT: a value is missing"),
         (TABLE, 3, "n = 3, but the table of covariates has 2 rows"),
         (TABLE[:0], None, "the table of covariates is empty"),

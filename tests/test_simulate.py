@@ -387,3 +387,10 @@ def test_progress_counts_every_subject_of_every_regimen():
              progress=lambda *done: seen.append(done))  # fmt: skip
     assert seen[-1] == (140, 140)
     assert seen == sorted(seen)
+
+
+def test_subjects_with_the_parameters_of_a_route_are_dosed_by_it():
+    people = sample_population(YU, 2, covariates={"IV": 1}, seed=1)
+    assert np.isfinite(simulate(YU, "100 mg iv", people, until=7).bcell).all()
+    with pytest.raises(ValueError, match="a subject with IV = 1 is dosed iv, not sc"):
+        simulate(YU, "20 mg sc", people, until=7)

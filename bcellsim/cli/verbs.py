@@ -53,7 +53,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:
-    """Run the checks of one model or of all."""
+    """Run the checks of one model or of all; exit 1 when one that is gated fails."""
     import bcellsim as bc
 
     if (name is None) == (not every):
@@ -65,17 +65,23 @@ def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:
     with _progress("checks", quiet) as progress:
         table = bc.check_library(progress=progress) if every else bc.check_model(
             name, progress=progress)  # fmt: skip
+    failed = int((table["verdict"] == "FAILS").sum()) if len(table) else 0
     if as_json:
         rows = _records(table)
         _print_json(rows if every else {**table.attrs, "checks": rows})
-        return
-    if len(table):
-        print(_text(table.drop(columns=["source", "statistic"])))
-    failed = int((table["verdict"] == "FAILS").sum()) if len(table) else 0
-    print(f"{len(table)} checks, {failed} failed")
-    claimed, supported = table.attrs.get("claimed"), table.attrs.get("status")
-    if claimed and claimed != supported:
-        print(f"the file claims status {claimed}; its checks support {supported}")
+    else:
+        if len(table):
+            print(_text(table.drop(columns=["source", "statistic", "claimed", "supported"])))
+        print(f"{len(table)} checks, {failed} failed")
+    wrong = table[table["claimed"] != table["supported"]].drop_duplicates("model")
+    for row in wrong.itertuples():
+        print(
+            f"{row.model}: the file claims status {row.claimed}, its checks support "
+            f"{row.supported}",
+            file=sys.stderr,
+        )
+    if failed:
+        sys.exit(1)
 
 
 def simulate(settings: dict, as_json: bool) -> None:
@@ -104,7 +110,7 @@ def simulate(settings: dict, as_json: bool) -> None:
         rows = _records(summary)
         _print_json({**data.attrs, "n_subjects": len(people), "summary": rows})
         return
-    shown = summary[summary["output"] == "bcell"].drop(columns="output")
+    shown = summary[summary["output"] == "bcell"].drop(columns=["output", "unit"])
     step = max(1, int(summary["time"].nunique() // 26))
     times = sorted(summary["time"].unique())[::step]
     print(f"{_about(data.attrs)}, {_people(people)}; B cells [cells/uL]")
@@ -169,7 +175,8 @@ def explore(settings: dict, as_json: bool) -> None:
                 out.figure("heatmap", bc.plot.heatmap(table))
             out.record("explore", settings, {"provenance": table.attrs}, [model.path])
     if as_json:
-        _print_json(_records(table.assign(seed=people.seed)))
+        about = {key: table.attrs[key] for key in ("model", "citation", "status", "until")}
+        _print_json(_records(table.assign(seed=people.seed, **about)))
         return
     print(f"{_about(table.attrs)}, {_people(people)}, until {settings['until']}")
     print(_text(_readable(table)))
@@ -271,14 +278,15 @@ def _summary(data):
     for regimen in data.regimen.values:
         for name in (n for n in data.data_vars if "time" in data[n].dims):
             values = data[name].sel(regimen=regimen)
-            if "subject" in values.dims:
+            if values.sizes["subject"] > 1:
                 quantiles = values.quantile(list(_QUANTILES), dim="subject").values
                 columns = {f"p{round(100 * q)}": v for q, v in
                            zip(_QUANTILES, quantiles, strict=True)}  # fmt: skip
             else:
-                columns = {"value": values.values}
+                columns = {"value": values.values[0]}
             rows.append(
-                pd.DataFrame({"regimen": regimen, "output": name, "time": data.time.values,
+                pd.DataFrame({"regimen": regimen, "output": name,
+                              "unit": values.attrs["unit"], "time": data.time.values,
                               **columns})
             )  # fmt: skip
     return pd.concat(rows, ignore_index=True)
@@ -317,7 +325,7 @@ def _readable(table):
 
 
 def _about(facts):
-    return f"{facts['model']} ({facts['citation']}, {facts['status']})"
+    return f"{facts['model']} ({facts['citation'] or 'no publication'}, {facts['status']})"
 
 
 def _people(people):

@@ -16,6 +16,7 @@ __all__ = [
     "BACKENDS",
     "NODES",
     "STATUS",
+    "TOLERANCES",
     "Dense",
     "Events",
     "Solution",
@@ -27,8 +28,8 @@ __all__ = [
 #: Backends by name; each is one module with a `solve`.
 BACKENDS = ("tsit5", "reference")
 
-#: Relative tolerance, and absolute tolerance as a multiple of the scale of each state.
-RTOL, ATOL = 1e-6, 1e-8
+#: By backend: relative tolerance, and absolute tolerance as a multiple of each state's scale.
+TOLERANCES = {"tsit5": (1e-6, 1e-8), "reference": (1e-10, 1e-12)}
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ def solve(
     *,
     until: float | np.ndarray | None = None,
     dense: tuple[str, ...] = (),
-    rtol: float = RTOL,
-    atol: float = ATOL,
+    rtol: float | None = None,
+    atol: float | None = None,
     max_steps: int = 1_000_000,
     backend: str = "tsit5",
     threads: int | None = None,
@@ -76,8 +77,9 @@ def solve(
         End of the integration [day]; the last output time by default.
     dense : tuple of str
         Outputs whose continuous solution is wanted as well.
-    rtol, atol : float
-        Relative tolerance, and absolute tolerance as a multiple of each state's scale.
+    rtol, atol : float, optional
+        Relative tolerance, and absolute tolerance as a multiple of each state's scale; by default
+        those of the backend in `TOLERANCES`.
     max_steps : int
         Largest number of steps per subject.
     backend : str
@@ -98,6 +100,8 @@ def solve(
     """
     if backend not in BACKENDS:
         raise ValueError(unknown("backend", backend, BACKENDS))
+    default = TOLERANCES[backend]
+    rtol, atol = (default[0] if rtol is None else rtol), (default[1] if atol is None else atol)
     task = _check(structure, params, events, times, until, dense)
     if backend == "reference":
         from bcellsim.engine.reference import solve as run

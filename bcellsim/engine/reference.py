@@ -22,6 +22,8 @@ class _TooLongError(Exception):
 
 def solve(task, *, rtol, atol, max_steps, threads, progress):
     """Integrate every subject; see `bcellsim.engine.solve` for the arguments."""
+    if rtol < TIGHTEST:
+        raise ValueError(f"rtol = {rtol:g}: the reference backend takes {TIGHTEST:g} or more")
     if len(task.recorded):
         raise ValueError("the reference backend gives no continuous solution; use times")
     n = len(task.params)
@@ -32,7 +34,7 @@ def solve(task, *, rtol, atol, max_steps, threads, progress):
     for i in range(n):
         if np.all(np.isfinite(task.params[i])):
             status[i], counts[i, 0] = _solve_subject(
-                task, i, max(rtol, TIGHTEST), atol, values[i], _PER_STEP * max_steps
+                task, i, rtol, atol, values[i], _PER_STEP * max_steps
             )
         else:
             status[i] = 3

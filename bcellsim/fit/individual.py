@@ -145,14 +145,7 @@ class _Problem:
         for name in given:
             if name not in known:
                 raise ValueError(f"model {self.model.name}: {unknown('covariate', name, known)}")
-        for name, covariate in self.model.covariates.items():
-            if name in found or covariate.default is not None or covariate.follows:
-                continue
-            raise ValueError(
-                f"model {self.model.name} needs covariate {name} ({covariate.meaning}"
-                f"{', ' + covariate.unit if covariate.unit else ''}): give it as a column of the "
-                f"data or with covariates (reference {covariate.reference:g})"
-            )
+        self.model.require_covariates(found, "give it as a column of the data or with covariates")
         return found
 
     def _fixed(self, fixed):

@@ -10,6 +10,7 @@ from scipy.special import expit, logit
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
+from bcellsim.simulate import provenance
 from bcellsim.structures import PARAMETERS
 
 _CURVE_POINTS = 401
@@ -106,7 +107,8 @@ class Fit:
         sigmas = ", ".join(f"{name} {value:g}" for name, value in self.sigma.items())
         covariates = ", ".join(f"{name} {value:g}" for name, value in self.covariates.items())
         lines = [
-            f"Fit of {self.model.name} ({self.model.citation}; status {self.model.status})",
+            f"Fit of {self.model.name} ({self.model.citation or 'no publication'}, "
+            f"{self.model.status})",
             f"  data: {len(rows)} observations, {censored} censored (M3), "
             f"{len(self.regimen.expand())} doses, {self.regimen.shorthand()}",
             f"  covariates: {covariates or 'none'}",
@@ -145,8 +147,8 @@ class Fit:
             ]  # fmt: skip
 
         return {
-            "model": self.model.name,
-            "citation": self.model.citation,
+            **provenance(self.model),
+            "doses": self.regimen.shorthand(),
             "prior": self.prior,
             "sigma": self.sigma,
             "covariates": self.covariates,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -68,7 +69,9 @@ def load_drug(name: str) -> Drug:
     if name not in _names("drugs"):
         raise ValueError(unknown("drug", name, _names("drugs")))
     file = read_table(_FOLDER / "drugs" / f"{name}.toml", DrugFile)
-    return Drug(file.name, file.target, tuple(file.routes), file.molar_mass, file.source)
+    return Drug(
+        file.name, file.target, tuple(file.routes), file.molar_mass, file.source, file.notes
+    )
 
 
 def load_model(name: str | Path | Model) -> Model:
@@ -147,7 +150,8 @@ def load_regimen(name: str | Regimen) -> Regimen:
         return name
     if name in regimen_names():
         file = read_table(_FOLDER / "regimens" / f"{name}.toml", RegimenFile)
-        return Regimen.parse(file.shorthand, label=name, drug=file.drug, source=file.source)
+        regimen = Regimen.parse(file.shorthand, label=name, drug=file.drug, source=file.source)
+        return replace(regimen, notes=file.notes)
     if re.fullmatch(r"\s*[A-Za-z_]\w*\s*", name):
         raise ValueError(unknown("regimen", name.strip(), regimen_names()))
     return Regimen.parse(name)

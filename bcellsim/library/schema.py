@@ -28,7 +28,6 @@ class VariabilityEntry(_Table):
 class CorrelationEntry(_Table):
     pair: tuple[str, str]
     value: FiniteFloat = Field(gt=-1, lt=1)
-    source: str = ""
 
     @field_validator("pair", mode="before")
     @classmethod
@@ -143,7 +142,6 @@ class DrugFile(_Table):
     target: str
     routes: list[Literal["sc", "iv"]]
     molar_mass: FiniteFloat | None = Field(default=None, gt=0)
-    molar_mass_unit: Literal["kDa"] = "kDa"
     source: str
     notes: str = ""
 
