@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import expit, logit
 
+from bcellsim.card import model_card
 from bcellsim.names import unknown
-from bcellsim.structures import PARAMETERS, Structure
+from bcellsim.structures import Structure
 
 
 @dataclass(frozen=True)
@@ -290,129 +290,4 @@ class Model:
         return f"<Model {self.name}: {self.title}>"
 
     def __str__(self):
-        doi = f"  doi:{self.doi}" if self.doi else ""
-        lines = [f"{self.name}: {self.title}", f"  {self.citation or 'no publication'}{doi}"]
-        lines += _section("structure", [f"{self.structure.name}: {self.structure.title}"])
-        lines += _section("drug", [_drug_line(self.drug, self.routes())])
-        lines += _section("status", [_status_line(self)])
-        lines += _section("study", [f"{key}: {value}" for key, value in self.study.items()])
-        lines += ["", "  parameters (typical; SD of the random effect)", *_parameter_lines(self)]
-        lines += _section("correlations", [", ".join(_correlations(self.random_effects))])
-        lines += _section("covariates", _covariate_lines(self))
-        lines += _section("covariate effects", [", ".join(_effects(self.covariate_effects))])
-        lines += _section("residual error (SD)", _residual_lines(self))
-        lines += _section("sources", _source_lines(self))
-        lines += _section("variants", [f":{k}  {v}" for k, v in self.variants.items()])
-        lines += _section("missing", list(self.missing))
-        lines += _section("notes", [self.notes] if self.notes else [])
-        lines += _section("context of use", [self.context_of_use])
-        lines += _section("not for", [self.not_for])
-        return "\n".join(lines)
-
-
-_WIDTH = 100
-
-
-def _folded(line):
-    """Fold a line that is too long under the beginning of its last column."""
-    indent = " " * (line.rfind("  ") + 2)
-    return textwrap.fill(
-        line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
-
-
-def _section(title, lines):
-    wrapped = [
-        part
-        for line in lines
-        if line
-        for part in textwrap.wrap(line, 96, subsequent_indent="      ", break_on_hyphens=False)
-    ]
-    return ["", f"  {title}", *(f"    {line}" for line in wrapped)] if wrapped else []
-
-
-def _drug_line(drug, routes):
-    mass = f"{drug.molar_mass:g} kDa ({drug.source})" if drug.molar_mass else "molar mass not given"
-    notes = f" {drug.notes}" if drug.notes else ""
-    return f"{drug.name}, binds {drug.target}; {mass}; can be dosed {', '.join(routes)}.{notes}"
-
-
-def _status_line(model):
-    return (
-        f"{model.status}; numbers read in: {model.read_in}"
-        + ("; EXPERIMENTAL" if model.experimental else "")
-        + (
-            f"; variant {model.variant} (the status is that of the default)"
-            if model.variant
-            else ""
-        )
-    )
-
-
-def _parameter_lines(model):
-    effects = model.random_effects
-    sd = dict(zip(effects.names, np.sqrt(np.diag(effects.covariance)), strict=True))
-    scale = dict(zip(effects.names, effects.distributions, strict=True))
-    lines = []
-    for name, parameter in model.parameters.items():
-        internal = PARAMETERS[name].unit
-        same = parameter.unit == internal or np.isclose(parameter.value, parameter.printed)
-        printed = f"{parameter.printed:g} {parameter.unit}".rstrip()
-        converted = "" if same else f" = {parameter.value:.4g} {internal}"
-        spread = f"SD {sd[name]:.3g}" if name in sd else ""
-        if scale.get(name) == "logit":
-            spread += " (logit)"
-        fixed = "fixed" if parameter.fixed else ""
-        columns = f"    {name:9}{printed + converted:39}{spread or fixed:18}"
-        lines.append(_folded(f"{columns}{PARAMETERS[name].meaning}"))
-    return lines
-
-
-def _correlations(effects):
-    sd = np.sqrt(np.diag(effects.covariance))
-    return [
-        f"{a}-{b} {effects.covariance[i, j] / sd[i] / sd[j]:.3g}"
-        for i, a in enumerate(effects.names)
-        for j, b in enumerate(effects.names)
-        if i < j and effects.covariance[i, j]
-    ]
-
-
-def _covariate_lines(model):
-    lines = []
-    for name, c in model.covariates.items():
-        default = f", follows {c.follows}" if c.follows else ""
-        study = ", ".join(f"{key} {value:g}" for key, value in c.study.items())
-        lines.append(
-            f"{name} [{c.unit or '0/1'}] {c.meaning}; reference {c.reference:g}{default}"
-            + (f"; study: {study}" if study else "")
-        )
-    return lines
-
-
-def _effects(effects):
-    shapes = {
-        "power": "({c}/{r:g})^{v:g}",
-        "exponential": "exp({v:g} {c})",
-        "linear": "1 + {v:g} ({c} - {r:g})",
-    }
-    return [
-        f"{e.parameter} x " + shapes[e.form].format(c=e.covariate, r=e.reference, v=e.value)
-        for e in effects
-    ]
-
-
-def _source_lines(model):
-    """Return a line a source; the commonest stands for all numbers not named with another."""
-    found = sorted(model.sources().items(), key=lambda item: -len(item[1]))
-    return [
-        f"{source}: {'all other numbers' if i == 0 else ', '.join(numbers)}"
-        for i, (source, numbers) in enumerate(found)
-    ]
-
-
-def _residual_lines(model):
-    return [
-        f"{name}: proportional {error.prop_sd:g}, additive {error.add_sd:g} ({error.form})"
-        for name, error in model.residual_error.items()
-    ]
+        return model_card(self)

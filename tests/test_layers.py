@@ -17,6 +17,7 @@ ORDER = [
     {"names", "draws", "units"},
     {"event"},
     {"structures", "regimen"},
+    {"card"},
     {"model", "engine"},
     {"library"},
     {"population"},

@@ -79,21 +79,27 @@ def _solve_subject(task, i, rtol, atol, values, most):
             break
         wanted = np.flatnonzero((times > here) & (times <= stop))
         grid = np.unique([*times[wanted], stop])
-        try:
-            result = solve_ivp(
-                derivative, (here, stop), y, "LSODA", grid, rtol=rtol, atol=atol,
-                first_step=min(1e-4, stop - here),
-            )  # fmt: skip
-        except _TooLongError:
-            return 1, evaluations
-        except (ArithmeticError, ValueError):  # what Python's own math raises where C gives NaN
-            return 3, evaluations
-        if not result.success:
-            return 2, evaluations
+        status, y_at = _segment(derivative, here, stop, y, grid, rtol, atol)
+        if status:
+            return status, evaluations
         for j in wanted:
-            record(j, result.y[:, np.searchsorted(grid, times[j])].tolist())
-        y = result.y[:, -1].tolist()
+            record(j, y_at[:, np.searchsorted(grid, times[j])].tolist())
+        y = y_at[:, -1].tolist()
     return 0, evaluations
+
+
+def _segment(derivative, here, stop, y, grid, rtol, atol):
+    """Integrate between two events; return the status and the states on the grid."""
+    first = min(1e-4, stop - here)
+    try:
+        result = solve_ivp(
+            derivative, (here, stop), y, "LSODA", grid, rtol=rtol, atol=atol, first_step=first
+        )
+    except _TooLongError:
+        return 1, None
+    except (ArithmeticError, ValueError):  # what Python's own math raises where C gives NaN
+        return 3, None
+    return (0, result.y) if result.success else (2, None)
 
 
 def _apply(structure, events, r, base, p, y, u):

@@ -1,0 +1,138 @@
+"""The model card: a model as text, made from its data."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+
+from bcellsim.structures import PARAMETERS
+
+_WIDTH = 100
+
+
+def model_card(model) -> str:
+    """Return what a user must know of a model: numbers, sources, status, and what it is not for."""
+    doi = f"  doi:{model.doi}" if model.doi else ""
+    lines = [f"{model.name}: {model.title}", f"  {model.citation or 'no publication'}{doi}"]
+    lines += _section("structure", [f"{model.structure.name}: {model.structure.title}"])
+    lines += _section("drug", [_drug_line(model.drug, model.routes())])
+    lines += _section("status", [_status_line(model)])
+    lines += _section("study", [f"{key}: {value}" for key, value in model.study.items()])
+    lines += ["", "  parameters (typical; SD of the random effect)", *_parameter_lines(model)]
+    lines += _section("correlations", [", ".join(_correlations(model.random_effects))])
+    lines += _section("covariates", _covariate_lines(model))
+    lines += _section("covariate effects", [", ".join(_effects(model.covariate_effects))])
+    lines += _section("residual error (SD)", _residual_lines(model))
+    lines += _section("sources", _source_lines(model))
+    lines += _section("variants", [f":{k}  {v}" for k, v in model.variants.items()])
+    lines += _section("missing", list(model.missing))
+    lines += _section("notes", [model.notes] if model.notes else [])
+    lines += _section("context of use", [model.context_of_use])
+    lines += _section("not for", [model.not_for])
+    return "\n".join(lines)
+
+
+def _folded(line):
+    """Fold a line that is too long under the beginning of its last column."""
+    indent = " " * (line.rfind("  ") + 2)
+    return textwrap.fill(
+        line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _section(title, lines):
+    wrapped = [
+        part
+        for line in lines
+        if line
+        for part in textwrap.wrap(line, 96, subsequent_indent="      ", break_on_hyphens=False)
+    ]
+    return ["", f"  {title}", *(f"    {line}" for line in wrapped)] if wrapped else []
+
+
+def _drug_line(drug, routes):
+    mass = f"{drug.molar_mass:g} kDa ({drug.source})" if drug.molar_mass else "molar mass not given"
+    notes = f" {drug.notes}" if drug.notes else ""
+    return f"{drug.name}, binds {drug.target}; {mass}; can be dosed {', '.join(routes)}.{notes}"
+
+
+def _status_line(model):
+    return (
+        f"{model.status}; numbers read in: {model.read_in}"
+        + ("; EXPERIMENTAL" if model.experimental else "")
+        + (
+            f"; variant {model.variant} (the status is that of the default)"
+            if model.variant
+            else ""
+        )
+    )
+
+
+def _parameter_lines(model):
+    effects = model.random_effects
+    sd = dict(zip(effects.names, np.sqrt(np.diag(effects.covariance)), strict=True))
+    scale = dict(zip(effects.names, effects.distributions, strict=True))
+    lines = []
+    for name, parameter in model.parameters.items():
+        internal = PARAMETERS[name].unit
+        same = parameter.unit == internal or np.isclose(parameter.value, parameter.printed)
+        printed = f"{parameter.printed:g} {parameter.unit}".rstrip()
+        converted = "" if same else f" = {parameter.value:.4g} {internal}"
+        spread = f"SD {sd[name]:.3g}" if name in sd else ""
+        if scale.get(name) == "logit":
+            spread += " (logit)"
+        fixed = "fixed" if parameter.fixed else ""
+        columns = f"    {name:9}{printed + converted:39}{spread or fixed:18}"
+        lines.append(_folded(f"{columns}{PARAMETERS[name].meaning}"))
+    return lines
+
+
+def _correlations(effects):
+    sd = np.sqrt(np.diag(effects.covariance))
+    return [
+        f"{a}-{b} {effects.covariance[i, j] / sd[i] / sd[j]:.3g}"
+        for i, a in enumerate(effects.names)
+        for j, b in enumerate(effects.names)
+        if i < j and effects.covariance[i, j]
+    ]
+
+
+def _covariate_lines(model):
+    lines = []
+    for name, c in model.covariates.items():
+        default = f", follows {c.follows}" if c.follows else ""
+        study = ", ".join(f"{key} {value:g}" for key, value in c.study.items())
+        lines.append(
+            f"{name} [{c.unit or '0/1'}] {c.meaning}; reference {c.reference:g}{default}"
+            + (f"; study: {study}" if study else "")
+        )
+    return lines
+
+
+def _effects(effects):
+    shapes = {
+        "power": "({c}/{r:g})^{v:g}",
+        "exponential": "exp({v:g} {c})",
+        "linear": "1 + {v:g} ({c} - {r:g})",
+    }
+    return [
+        f"{e.parameter} x " + shapes[e.form].format(c=e.covariate, r=e.reference, v=e.value)
+        for e in effects
+    ]
+
+
+def _source_lines(model):
+    """Return a line a source; the commonest stands for all numbers not named with another."""
+    found = sorted(model.sources().items(), key=lambda item: -len(item[1]))
+    return [
+        f"{source}: {'all other numbers' if i == 0 else ', '.join(numbers)}"
+        for i, (source, numbers) in enumerate(found)
+    ]
+
+
+def _residual_lines(model):
+    return [
+        f"{name}: proportional {error.prop_sd:g}, additive {error.add_sd:g} ({error.form})"
+        for name, error in model.residual_error.items()
+    ]
