@@ -140,11 +140,11 @@ def convert(value: float, unit: str, to: str, *, molar_mass: float | None = None
     return value * factor / target_factor
 
 
-def split_quantity(text: str) -> tuple[float, str]:
+def split_quantity(text: str, like: str = "4 w") -> tuple[float, str]:
     """Split ``"26 w"`` into its number and its unit (``""`` if there is none)."""
     match = _QUANTITY.match(text)
     if not match:
-        raise ValueError(f'"{text}" is not a number with a unit, such as "4 w"')
+        raise ValueError(f'"{text}" is not a number with a unit, such as "{like}"')
     return float(match[1]), match[2]
 
 
@@ -167,7 +167,7 @@ def quantity(given: float | int | str, to: str, *, what: str = "value") -> float
     """
     if isinstance(given, str):
         try:
-            number, unit = split_quantity(given)
+            number, unit = split_quantity(given, "4 w" if to == "day" else f"10 {to}".strip())
             number = convert(number, unit, to) if unit else number
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from None
