@@ -295,26 +295,21 @@ def summarise(values: dict[str, np.ndarray]) -> dict[str, float]:
             row[name] = share
             row[f"{name}_mc_se"] = float(np.sqrt(share * (1.0 - share) / len(value)))
             continue
-        finite = value[np.isfinite(value)]
+        defined = np.sort(value[~np.isnan(value)])
+        n, n_reached = len(defined), np.count_nonzero(np.isfinite(defined))
         # Where some do not reach it, the mean of those who do would be the mean of the early ones.
-        known = value[~np.isnan(value)] if np.isinf(value).any() else finite
-        row[f"{name}_mean"] = float(known.mean()) if len(known) else np.nan
-        row[f"{name}_mc_se"] = (
-            float(known.std(ddof=1) / np.sqrt(len(known)))
-            if len(known) > 1 and len(known) == len(finite)
-            else np.nan
-        )
+        row[f"{name}_mean"] = float(defined.mean()) if n else np.nan
+        spread = defined.std(ddof=1) if n > 1 and n_reached == n else np.nan
+        row[f"{name}_mc_se"] = float(spread / np.sqrt(n)) if n else np.nan
         for label, share in (("median", 0.5), ("p5", 0.05), ("p95", 0.95)):
-            row[f"{name}_{label}"] = _quantile(value, share)
+            row[f"{name}_{label}"] = _quantile(defined, share)
         if name.startswith("time_to_"):
-            defined = np.count_nonzero(~np.isnan(value))
-            row[f"{name}_reached_share"] = len(finite) / defined if defined else np.nan
+            row[f"{name}_reached_share"] = n_reached / n if n else np.nan
     return row
 
 
-def _quantile(value, share):
-    """Return a quantile over the defined values, where infinite ones count as the largest."""
-    defined = np.sort(value[~np.isnan(value)])
+def _quantile(defined, share):
+    """Return a quantile of ascending values, of which infinite ones are the largest."""
     if not len(defined):
         return np.nan
     position = share * (len(defined) - 1)

@@ -14,6 +14,7 @@ import numpy as np
 
 from bcellsim.explore import thresholds
 from bcellsim.names import unknown
+from bcellsim.simulate import described
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,7 +152,7 @@ def _title(data):
     n = data.sizes.get("subject", 1)
     who = f"{n:,} virtual patients" if n > 1 else "typical subject"
     seed = f", seed {facts['seed']}" if "seed" in facts else ""
-    return f"{_about(facts)}, {who}{seed}; ticks: doses"
+    return f"{described(facts)}, {who}{seed}; ticks: doses"
 
 
 def fit(result: Fit, *, below: float | str | Sequence[float] = (), output: str = "bcell") -> Figure:
@@ -281,14 +282,10 @@ def _cells(rows, doses, intervals, value):
     return cells
 
 
-def _about(facts):
-    return f"{facts['model']} ({facts['citation'] or 'no publication'}, {facts['status']})"
-
-
 def _grid_title(table):
     facts = table.attrs
     return (
-        f"{_about(facts)}, "
+        f"{described(facts)}, "
         f"{int(table['n_subjects'].iloc[0]):,} virtual patients, {facts['until'] / 365.25:.3g} y"
     )
 

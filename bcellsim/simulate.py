@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bcellsim.engine import STATUS, TOLERANCES, Events, Solution, solve
+from bcellsim.engine import STATUS, Events, Solution, solve
 from bcellsim.engine import events as ev
 from bcellsim.library import load_model, load_regimen
 from bcellsim.model import Model
@@ -99,11 +99,8 @@ def simulate(
             )
         )  # fmt: skip
     result = _dataset(model, plans, people, times, until, solutions)
-    rtol, atol = (
-        default if given is None else given
-        for given, default in zip((rtol, atol), TOLERANCES[backend], strict=True)
-    )
-    result.attrs.update(provenance(model, people), backend=backend, rtol=rtol, atol=atol)
+    used = {name: getattr(solutions[0], name) for name in ("backend", "rtol", "atol")}
+    result.attrs.update(provenance(model, people), **used)
     if isinstance(regimens, (Regimen, str)):
         result = result.squeeze("regimen", drop=True)
         result.attrs["regimen"] = plans[0].name
@@ -319,6 +316,11 @@ def provenance(model: Model, population: Population | None = None) -> dict:
     if population is not None and population.seed is not None:
         facts["seed"] = population.seed
     return facts
+
+
+def described(facts: Mapping) -> str:
+    """Return model, citation and status of a result's provenance, as titles show them."""
+    return f"{facts['model']} ({facts['citation'] or 'no publication'}, {facts['status']})"
 
 
 def _dataset(model, plans, people, times, until, solutions):

@@ -36,6 +36,7 @@ Covariates = Annotated[
     typer.Option("--covariate", help='A covariate, as in "WT=82" or "BSA=study"; repeatable.'),
 ]
 ModelName = Annotated[str, typer.Option("--model", help="A name of `models`, or a .toml file.")]
+Drawn = Annotated[list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")]
 Below = Annotated[
     list[str], typer.Option("--below", help="Threshold of the count [cells/uL]; repeatable.")
 ]
@@ -95,9 +96,7 @@ def simulate(
     subjects: Subjects = None,
     every: Annotated[str, typer.Option("--every", help="Spacing of the output.")] = "1 d",
     covariate: Covariates = None,
-    below: Annotated[
-        list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")
-    ] = None,
+    below: Drawn = None,
     seed: Seed = None,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -133,9 +132,7 @@ def fit(
         str | None, typer.Option("--lloq", help="Lower limit of quantification [cells/uL].")
     ] = None,
     unit: Annotated[str, typer.Option("--unit", help="Unit of the counts.")] = "cells/uL",
-    below: Annotated[
-        list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")
-    ] = None,
+    below: Drawn = None,
     out: Out = None,
     overwrite: Overwrite = False,
     json: Json = False,

@@ -87,6 +87,7 @@ def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:
 def simulate(settings: dict, as_json: bool) -> None:
     """Simulate and print quantiles of the counts."""
     import bcellsim as bc
+    from bcellsim.simulate import described
 
     levels = _levels(settings)
     with _output(settings) as out:
@@ -113,7 +114,7 @@ def simulate(settings: dict, as_json: bool) -> None:
     shown = summary[summary["output"] == "bcell"].drop(columns=["output", "unit"])
     step = max(1, int(summary["time"].nunique() // 26))
     times = sorted(summary["time"].unique())[::step]
-    print(f"{_about(data.attrs)}, {_people(people)}; B cells [cells/uL]")
+    print(f"{described(data.attrs)}, {_people(people)}; B cells [cells/uL]")
     print(_text(shown[shown["time"].isin(times)]))
 
 
@@ -155,6 +156,7 @@ def fit(settings: dict, as_json: bool) -> None:
 def explore(settings: dict, as_json: bool) -> None:
     """Compare schedules and print a row each."""
     import bcellsim as bc
+    from bcellsim.simulate import described
 
     levels = _levels(settings)
     with _output(settings) as out:
@@ -178,7 +180,7 @@ def explore(settings: dict, as_json: bool) -> None:
         about = {key: table.attrs[key] for key in ("model", "citation", "status", "until")}
         _print_json(_records(table.assign(seed=people.seed, **about)))
         return
-    print(f"{_about(table.attrs)}, {_people(people)}, until {settings['until']}")
+    print(f"{described(table.attrs)}, {_people(people)}, until {settings['until']}")
     print(_text(_readable(table)))
 
 
@@ -322,10 +324,6 @@ def _readable(table):
             "total [mg]": table["cumulative_dose"],
         }
     )
-
-
-def _about(facts):
-    return f"{facts['model']} ({facts['citation'] or 'no publication'}, {facts['status']})"
 
 
 def _people(people):

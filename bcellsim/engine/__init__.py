@@ -110,7 +110,7 @@ def solve(
     values, status, counts, continuous = run(
         task, rtol=rtol, atol=atol, max_steps=max_steps, threads=threads, progress=progress
     )
-    return Solution(values, status, counts[:, 0], counts[:, 1], backend, continuous)
+    return Solution(values, status, counts[:, 0], counts[:, 1], backend, rtol, atol, continuous)
 
 
 def _check(structure, params, events, times, until, dense) -> Task:

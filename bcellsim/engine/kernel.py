@@ -1,8 +1,9 @@
 """Template of the compiled backend: Tsit5 with dense output, one subject after the other.
 
 Never imported as it stands: `lower.py` appends this text to the equations of one structure, which
-define `rhs`, `initial`, `observe`, `to_amounts`, `from_amounts`, `_N` (states), `_M` (outputs) and
-`_fixed` (parameters as a tuple, so that what depends on them alone is computed once).
+define `rhs`, `initial`, `observe`, `to_amounts`, `from_amounts`, `_N` (states), `_M` (outputs),
+`_fixed` (parameters as a tuple, so that what depends on them alone is computed once), the codes of
+events and statuses, and the nodes of the recorded solution.
 
 Method and interpolant: Tsitouras 2011, Comput Math Appl 62:770-775,
 doi:10.1016/j.camwa.2011.06.002. `_integrate` is one long function so that its arrays stay in
@@ -44,9 +45,6 @@ _D1, _D2, _D3, _D4, _D5, _D6, _D7 = (  # and its slope
     -0.08, 0.0046368, 0.45194087717435916, 3.574390224076896, -9.286134210658608,
     6.6951663094073535, -0.36,
 )  # fmt: skip
-_OK, _STEP_LIMIT, _STEP_SIZE, _NOT_FINITE = 0, 1, 2, 3
-_DOSE, _RATE, _MULTIPLY, _FACTOR, _RESET = 0, 1, 2, 3, 4
-_NODES = (0.0, 0.17267316464601146, 0.5, 0.8273268353539885, 1.0)  # Gauss-Lobatto on [0, 1]
 
 
 @_compiled

@@ -19,6 +19,7 @@ import types
 from functools import cache
 from pathlib import Path
 
+from bcellsim.engine import events, solution
 from bcellsim.structures import Structure
 
 _HEADER = '''\
@@ -34,6 +35,9 @@ _compiled = njit(**_flags)
 _inlined = njit(**_flags, forceinline=True)
 _entry = njit(**_flags, nogil=True, cache=True)
 _N, _M = {n_states}, {n_outputs}
+_DOSE, _RATE, _MULTIPLY, _FACTOR, _RESET = {events}
+_OK, _STEP_LIMIT, _STEP_SIZE, _NOT_FINITE = {statuses}
+_NODES = {nodes}
 
 
 @_inlined
@@ -69,6 +73,9 @@ def kernel_source(structure: Structure) -> str:
         name=structure.name,
         n_states=len(structure.states),
         n_outputs=len(structure.outputs),
+        events=(events.DOSE, events.RATE, events.MULTIPLY, events.FACTOR, events.RESET),
+        statuses=(solution.OK, solution.STEP_LIMIT, solution.STEP_SIZE, solution.NOT_FINITE),
+        nodes=tuple(solution.NODES.tolist()),
         parameters=" ".join(f"p[{j}]," for j in range(len(structure.parameters))),
     )
     template = (Path(__file__).parent / "kernel.py").read_text(encoding="utf-8")

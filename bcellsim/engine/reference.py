@@ -9,6 +9,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from bcellsim.engine import events as ev
+from bcellsim.engine.solution import NOT_FINITE, OK, STEP_LIMIT, STEP_SIZE
 
 #: Tighter than this LSODA stalls in double precision on subjects with a low Hill exponent.
 TIGHTEST = 1e-10
@@ -37,7 +38,7 @@ def solve(task, *, rtol, atol, max_steps, threads, progress):
                 task, i, rtol, atol, values[i], _PER_STEP * max_steps
             )
         else:
-            status[i] = 3
+            status[i] = NOT_FINITE
         if progress:
             progress(i + 1, n)
     return values, status, counts, None
@@ -85,7 +86,7 @@ def _solve_subject(task, i, rtol, atol, values, most):
         for j in wanted:
             record(j, y_at[:, np.searchsorted(grid, times[j])].tolist())
         y = y_at[:, -1].tolist()
-    return 0, evaluations
+    return OK, evaluations
 
 
 def _segment(derivative, here, stop, y, grid, rtol, atol):
@@ -96,10 +97,10 @@ def _segment(derivative, here, stop, y, grid, rtol, atol):
             derivative, (here, stop), y, "LSODA", grid, rtol=rtol, atol=atol, first_step=first
         )
     except _TooLongError:
-        return 1, None
+        return STEP_LIMIT, None
     except (ArithmeticError, ValueError):  # what Python's own math raises where C gives NaN
-        return 3, None
-    return (0, result.y) if result.success else (2, None)
+        return NOT_FINITE, None
+    return (OK, result.y) if result.success else (STEP_SIZE, None)
 
 
 def _apply(structure, events, r, base, p, y, u):

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+OK, STEP_LIMIT, STEP_SIZE, NOT_FINITE = range(4)
+
 #: What each status of a subject means, and what to try.
 STATUS = {
-    0: "solved",
-    1: "step limit reached; try a larger `max_steps` or a looser `rtol`",
-    2: "step size too small to advance; the equations are too stiff or singular there",
-    3: "a parameter, or the solution, is not a finite number",
+    OK: "solved",
+    STEP_LIMIT: "step limit reached; try a larger `max_steps` or a looser `rtol`",
+    STEP_SIZE: "step size too small to advance; the equations are too stiff or singular there",
+    NOT_FINITE: "a parameter, or the solution, is not a finite number",
 }
 
 #: Positions within a step at which the continuous solution is recorded (Gauss-Lobatto).
@@ -52,6 +54,8 @@ class Solution:
         Steps tried, and those of them rejected.
     backend : str
         The backend that solved.
+    rtol, atol : float
+        The tolerances it used.
     dense : Dense or None
         The continuous solution of the outputs asked for.
     """
@@ -61,4 +65,6 @@ class Solution:
     steps: np.ndarray
     rejected: np.ndarray
     backend: str
+    rtol: float
+    atol: float
     dense: Dense | None = None

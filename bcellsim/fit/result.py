@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
-from bcellsim.simulate import provenance
+from bcellsim.simulate import described, provenance
 from bcellsim.structures import PARAMETERS
 
 _CURVE_POINTS = 401
@@ -107,8 +107,7 @@ class Fit:
         sigmas = ", ".join(f"{name} {value:g}" for name, value in self.sigma.items())
         covariates = ", ".join(f"{name} {value:g}" for name, value in self.covariates.items())
         lines = [
-            f"Fit of {self.model.name} ({self.model.citation or 'no publication'}, "
-            f"{self.model.status})",
+            f"Fit of {described(provenance(self.model))}",
             f"  data: {len(rows)} observations, {censored} censored (M3), "
             f"{len(self.regimen.expand())} doses, {self.regimen.shorthand()}",
             f"  covariates: {covariates or 'none'}",
