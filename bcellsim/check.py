@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bcellsim.engine import Trajectories
+from bcellsim.engine import Tally
 from bcellsim.library import load_model, load_regimen, model_names
 from bcellsim.metrics import METRICS, Question
 from bcellsim.model import Check, Model
@@ -20,18 +20,22 @@ from bcellsim.units import convert, days
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Metrics of a check, by name: (Trajectories, Question) -> (n_subjects,), and the unit.
+#: Metrics of a check, by name: what to ask the engine for, as in `METRICS`, and the unit.
 CHECK_METRICS: dict[str, tuple[Callable, str]] = {
-    "time_to_depletion": (METRICS["time_to_depletion"], "day"),
-    "nadir": (METRICS["nadir"], "cells/uL"),
-    "days_above": (METRICS["days_above"], "day"),
-    "auc_window": (lambda course, q: course.within(q.opens, q.closes).integral(), "mg/L*day"),
-    "maximum": (lambda course, q: course.within(q.opens, q.closes).highest[0], ""),
-    "time_below": (
-        lambda course, q: q.closes - q.opens - METRICS["days_above"](course, q), "day"
+    "time_to_depletion": (METRICS["time_to_depletion"].ask, "day"),
+    "nadir": (METRICS["nadir"].ask, "cells/uL"),
+    "days_above": (METRICS["days_above"].ask, "day"),
+    "auc_window": (
+        lambda q: (Tally("integral", "conc", q.opens, q.closes), lambda found: found[:, 0]),
+        "mg/L*day",
     ),
-    "half_life": (lambda course, q: _half_life(course, q), "day"),
-}  # fmt: skip
+    "maximum": (
+        lambda q: (Tally("highest", "conc", q.opens, q.closes), lambda found: found[:, 0]),
+        "",
+    ),
+    "time_below": (lambda q: _time_below(q), "day"),
+    "half_life": (None, "day"),
+}
 
 
 _COLUMNS = (
@@ -165,19 +169,36 @@ def _value(model, check, covariates):
         )  # fmt: skip
     opens, closes = [days(t) for t in check.window] if check.window else (0.0, days("2 y"))
     regimen = load_regimen(check.regimen)
-    solution = solve_regimen(regimen, people, np.empty(0), until=closes, dense=(check.endpoint,))
     given = np.array([event.time for event in regimen.doses(closes)])
     threshold = np.nan if check.threshold is None else check.threshold
     question = Question(threshold, np.nan, opens, closes, given)
-    values = CHECK_METRICS[check.metric][0](
-        Trajectories.of(solution.dense, check.endpoint), question
-    )
+    values = _measured(check, regimen, people, question)
     if check.statistic == "geometric_mean":
         return float(np.exp(np.mean(np.log(values))))
     return float(np.median(values))
 
 
-def _half_life(course, question):
+def _measured(check, regimen, people, question):
+    """Return the metric of the check for each subject."""
+    ask = CHECK_METRICS[check.metric][0]
+    if ask is None:
+        return _half_life(check, regimen, people, question)
+    asked, value = ask(question)
+    asked = replace(asked, output=check.endpoint)
+    solution = solve_regimen(regimen, people, np.empty(0), until=question.closes, tallies=(asked,))
+    return value(solution.tally(asked))
+
+
+def _half_life(check, regimen, people, question):
     """Return ln 2 over the log-slope between the ends of the window [day]."""
-    start, end = course.before(np.array([question.opens, question.closes])).T
+    ends = np.array([question.opens, question.closes])
+    solution = solve_regimen(
+        regimen, people, ends, until=question.closes, outputs=(check.endpoint,)
+    )
+    start, end = solution.values[..., 0].T
     return np.log(2.0) * (question.closes - question.opens) / np.log(start / end)
+
+
+def _time_below(question):
+    asked, above = METRICS["days_above"].ask(question)
+    return asked, lambda found: question.closes - question.opens - above(found)

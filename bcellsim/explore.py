@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bcellsim.engine import Trajectories
 from bcellsim.event import format_time
 from bcellsim.library import load_model
-from bcellsim.metrics import METRICS, Question, measure
+from bcellsim.metrics import METRICS, Question, measure, tallies
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
-from bcellsim.simulate import as_population, as_regimens, provenance, solve_regimen
+from bcellsim.simulate import as_population, as_regimens, counting, provenance, solve_regimen
 from bcellsim.units import days, quantity
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Subjects solved at a time: their continuous solutions stay in the cache of the processor.
-_CHUNK = 64
+#: Subjects solved at a time, which bounds the memory.
+_CHUNK = 50_000
 _NO_TIMES = np.empty(0)
 
 #: The keys with which every row of a comparison begins.
@@ -167,11 +166,11 @@ def explore(
     levels = thresholds(below)
     span = _Span(days(until, "until"), days(induction, "induction"), days(follow_up, "follow_up"))
     level = None if recovery is None else _one_level(recovery)
-    rows = []
+    rows, total = [], len(plans) * len(people)
     for i, plan in enumerate(plans):
         questions = [span.question(plan, value, level or value) for value in levels]
         offset = i * len(people)
-        tables = _measure(plan, people, questions, span, threads, progress, offset, len(plans))
+        tables = _measure(plan, people, questions, span, threads, progress, offset, total)
         for question, values in zip(questions, tables, strict=True):
             rows.append(_row(plan, people, question, values, span, per_subject))
     return _table(rows, per_subject, {**provenance(model, people), "until": span.until})
@@ -225,21 +224,20 @@ def _one_level(recovery):
     return levels[0]
 
 
-def _measure(plan, people, questions, span, threads, progress, offset, n_plans):
+def _measure(plan, people, questions, span, threads, progress, offset, total):
     """Solve a regimen in chunks of subjects and return the metrics of each question."""
-    outputs = tuple({m.output for m in METRICS.values()} & set(people.model.structure.outputs))
+    outputs = {metric.output for metric in METRICS.values()} & set(people.model.structure.outputs)
+    asked = tuple(dict.fromkeys(t for question in questions for t in tallies(question, outputs)))
     collected = [[] for _ in questions]
     for first in range(0, len(people), _CHUNK):
         part = _part(people, slice(first, first + _CHUNK))
+        done = counting(progress, offset + first, total)
         solution = solve_regimen(
             plan, part, _NO_TIMES, until=span.until + span.follow_up, doses_until=span.until,
-            dense=tuple(sorted(outputs)), threads=threads,
+            outputs=(), tallies=asked, threads=threads, backend="compiled", progress=done,
         )  # fmt: skip
-        courses = {name: Trajectories.of(solution.dense, name) for name in solution.dense.nodes}
         for found, question in zip(collected, questions, strict=True):
-            found.append(measure(courses, question))
-        if progress:
-            progress(offset + min(first + _CHUNK, len(people)), n_plans * len(people))
+            found.append(measure(solution.tally, question, outputs, len(part)))
     return [
         {name: np.concatenate([part[name] for part in found]) for name in found[0]}
         for found in collected

@@ -1,4 +1,4 @@
-"""Metrics: named numbers of one trajectory, from the solver's continuous solution.
+"""Metrics: named numbers of one trajectory, accumulated by the engine on its continuous solution.
 
 Definitions: suppressed in a window means at or below the threshold at every moment of it; the
 window opens `induction` after the first dose. Crossings are roots of the solution's polynomial, not
@@ -7,12 +7,13 @@ of an output grid. What is not reached is infinite, and has no value where it is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from bcellsim.engine import Trajectories, evaluate
+from bcellsim.engine import Tally
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,24 @@ class Question:
     doses: np.ndarray
     follow_up: float = 0.0
 
+    @property
+    def first_dose(self) -> float:
+        """Return the day of the first dose; 0 without."""
+        return self.doses[0] if len(self.doses) else 0.0
 
-@dataclass(frozen=True)
-class Metric:
-    """A named number of a trajectory, its unit, and whether less or more of it is wanted."""
+
+class Metric(NamedTuple):
+    """A named number of a trajectory, its unit, and whether less or more of it is wanted.
+
+    `ask` says, for a question, which tally of the output it needs (None: none) and how its value
+    follows from the tally's two numbers (n_subjects, 2).
+    """
 
     name: str
     unit: str
     goal: str | None
     output: str
-    function: Callable[[Trajectories, Question], np.ndarray]
-
-    def __call__(self, trajectories: Trajectories, question: Question) -> np.ndarray:
-        """Return the metric of each subject (n_subjects,)."""
-        return self.function(trajectories, question)
+    ask: Callable[[Question], tuple[Tally | None, Callable[[np.ndarray], np.ndarray]]]
 
 
 #: Every metric by name, in the order of tables.
@@ -59,7 +64,7 @@ METRICS: dict[str, Metric] = {}
 
 
 def metric(*, unit: str, goal: str | None = None, output: str = "bcell"):
-    """Register a function of (Trajectories, Question) as a metric of an output."""
+    """Register a function of a question as a metric of an output."""
 
     def register(function):
         METRICS[function.__name__] = Metric(function.__name__, unit, goal, output, function)
@@ -68,111 +73,123 @@ def metric(*, unit: str, goal: str | None = None, output: str = "bcell"):
     return register
 
 
+def tallies(question: Question, outputs: Iterable[str]) -> list[Tally]:
+    """Return the tallies that the metrics of some outputs need."""
+    asked = (metric.ask(question)[0] for metric in METRICS.values() if metric.output in outputs)
+    return list(dict.fromkeys(tally for tally in asked if tally is not None))
+
+
+def measure(
+    tally: Callable[[Tally], np.ndarray],
+    question: Question,
+    outputs: Iterable[str],
+    n_subjects: int,
+) -> dict[str, np.ndarray]:
+    """Return every metric of some outputs, each (n_subjects,).
+
+    Parameters
+    ----------
+    tally : callable
+        Gives the two numbers of a tally (n_subjects, 2): `Solution.tally`, or that of recorded
+        trajectories.
+    question : Question
+        Threshold, window and doses.
+    outputs : iterable of str
+        The outputs at hand.
+    n_subjects : int
+        The number of subjects.
+    """
+    found = {}
+    for metric in METRICS.values():
+        if metric.output in outputs:
+            asked, value = metric.ask(question)
+            nothing = np.full((n_subjects, 2), np.nan)
+            found[metric.name] = value(nothing if asked is None else tally(asked))
+    return found
+
+
+def _above(question):
+    return Tally("above", "bcell", question.opens, question.closes, question.threshold)
+
+
+def _lowest(question):
+    return Tally("lowest", "bcell", question.first_dose, question.closes)
+
+
 @metric(unit="", goal="max")
-def suppressed_throughout(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return 1 where the count is at or below the threshold all through the window, else 0."""
-    highest, _ = trajectories.within(question.opens, question.closes).highest
-    return (highest <= question.threshold).astype(np.float64)
+def suppressed_throughout(question: Question):
+    """Ask for 1 where the count is at or below the threshold all through the window, else 0."""
+    return _above(question), lambda found: np.where(found[:, 1] > 0.0, 0.0, 1.0)
 
 
 @metric(unit="day", goal="min")
-def days_above(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the time above the threshold in the window [day]."""
-    return trajectories.within(question.opens, question.closes).days_above(question.threshold)
+def days_above(question: Question):
+    """Ask for the time above the threshold in the window [day]."""
+    return _above(question), lambda found: found[:, 0]
 
 
 @metric(unit="", goal="max")
-def suppressed_fraction(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the share of the window's time at or below the threshold."""
-    share = 1.0 - days_above(trajectories, question) / (question.closes - question.opens)
-    return np.clip(share, 0.0, 1.0)
+def suppressed_fraction(question: Question):
+    """Ask for the share of the window's time at or below the threshold."""
+    length = question.closes - question.opens
+    return _above(question), lambda found: np.clip(1.0 - found[:, 0] / length, 0.0, 1.0)
 
 
 @metric(unit="day", goal="min")
-def time_to_depletion(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the time from the first dose to the first downward crossing of the threshold [day]."""
+def time_to_depletion(question: Question):
+    """Ask for the time from the first dose to the first crossing below the threshold [day]."""
     if not len(question.doses):
-        return np.full(trajectories.n_subjects, np.inf)
+        return None, lambda found: np.full(len(found), np.inf)
     first = question.doses[0]
-    return _at_or_below(trajectories, question.threshold, first, question.closes) - first
+    asked = Tally("below", "bcell", first, question.closes, question.threshold)
+    return asked, lambda found: found[:, 0] - first
 
 
 @metric(unit="day", goal="max")
-def time_to_repletion(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the time from the last dose to the return above the recovery level [day].
+def time_to_repletion(question: Question):
+    """Ask for the time from the last dose to the return above the recovery level [day].
 
     The return counts after the count has been below the level following that dose; never below:
     NaN. Not returned by the end of the follow-up: infinite.
     """
     if not len(question.doses):
-        return np.full(trajectories.n_subjects, np.nan)
+        return None, lambda found: np.full(len(found), np.nan)
     last, end = question.doses[-1], question.closes + question.follow_up
-    below = _at_or_below(trajectories, question.recovery, last, end)
-    crossings = trajectories.within(last, end).crossings(question.recovery)
-    returned = crossings.first(trajectories.n_subjects, rising=True, after=below)
-    return np.where(np.isfinite(below), returned - last, np.nan)
-
-
-def _at_or_below(trajectories, level, begin, end):
-    """Return the first time at or below a level from `begin` on; inf if none by `end`."""
-    pieces = trajectories.within(begin, end)
-    found = pieces.crossings(level).first(
-        trajectories.n_subjects, rising=False, after=np.full(trajectories.n_subjects, begin)
-    )
-    subject, first = np.unique(pieces.subject, return_index=True)
-    opening = pieces.some(first)
-    at_start = evaluate(opening.powers(), opening.low) <= level
-    found[subject[at_start]] = begin
-    return found
+    asked = Tally("below", "bcell", last, end, question.recovery)
+    return asked, lambda found: np.where(np.isfinite(found[:, 0]), found[:, 1] - last, np.nan)
 
 
 @metric(unit="cells/uL", goal="min")
-def nadir(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the lowest count from the first dose to the end of the window [cells/uL]."""
-    return _lowest(trajectories, question)[0]
+def nadir(question: Question):
+    """Ask for the lowest count from the first dose to the end of the window [cells/uL]."""
+    return _lowest(question), lambda found: found[:, 0]
 
 
 @metric(unit="day")
-def time_of_nadir(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the time of the lowest count, from the first dose [day]."""
-    first = question.doses[0] if len(question.doses) else 0.0
-    return _lowest(trajectories, question)[1] - first
-
-
-def _lowest(trajectories, question):
-    first = question.doses[0] if len(question.doses) else 0.0
-    return trajectories.within(first, question.closes).lowest
+def time_of_nadir(question: Question):
+    """Ask for the time of the lowest count, from the first dose [day]."""
+    return _lowest(question), lambda found: found[:, 1] - question.first_dose
 
 
 @metric(unit="mg/L*day", output="conc")
-def auc(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the area under the total concentration to the end of the window [mg/L*day]."""
-    return trajectories.within(-np.inf, question.closes).integral()
+def auc(question: Question):
+    """Ask for the area under the total concentration to the end of the window [mg/L*day]."""
+    return Tally("integral", "conc", closes=question.closes), lambda found: found[:, 0]
 
 
 @metric(unit="mg/L", output="conc")
-def c_max(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the highest total concentration to the end of the window [mg/L]."""
-    return trajectories.within(-np.inf, question.closes).highest[0]
+def c_max(question: Question):
+    """Ask for the highest total concentration to the end of the window [mg/L]."""
+    return Tally("highest", "conc", closes=question.closes), lambda found: found[:, 0]
 
 
 @metric(unit="mg/L", output="conc")
-def c_trough(trajectories: Trajectories, question: Question) -> np.ndarray:
-    """Return the lowest total concentration just before a dose in the window [mg/L].
+def c_trough(question: Question):
+    """Ask for the lowest total concentration just before a dose in the window [mg/L].
 
     The first dose has nothing before it; NaN without another dose in the window.
     """
     inside = (question.doses >= question.opens) & (question.doses <= question.closes)
     given = question.doses[inside & (question.doses > question.doses[:1])]
-    if not len(given):
-        return np.full(trajectories.n_subjects, np.nan)
-    return trajectories.before(given).min(axis=1)
-
-
-def measure(courses: dict[str, Trajectories], question: Question) -> dict[str, np.ndarray]:
-    """Return every metric that the outputs at hand allow, each (n_subjects,)."""
-    return {
-        name: metric(courses[metric.output], question)
-        for name, metric in METRICS.items()
-        if metric.output in courses
-    }
+    asked = Tally("marked", "conc", marks=tuple(given.tolist())) if len(given) else None
+    return asked, lambda found: found[:, 0]

@@ -35,7 +35,7 @@ def simulate(
     times: Sequence[float] | None = None,
     seed: int | None = None,
     on_failure: str = "raise",
-    backend: str = "tsit5",
+    backend: str = "compiled",
     rtol: float | None = None,
     atol: float | None = None,
     threads: int | None = None,
@@ -91,7 +91,7 @@ def simulate(
     times, until = output_times(until, every, times)
     solutions = []
     for i, plan in enumerate(plans):
-        done = _counting(progress, i * len(people), len(plans) * len(people))
+        done = counting(progress, i * len(people), len(plans) * len(people))
         solutions.append(
             solve_regimen(
                 plan, people, times, until=until, on_failure=on_failure, backend=backend,
@@ -295,7 +295,8 @@ def _active(spans):
         yield time, [value for start, end, value in spans if start <= time < end]
 
 
-def _counting(progress, offset, total):
+def counting(progress, offset: int, total: int):
+    """Return a progress function for a part of a larger work, or None."""
     return (lambda done, _: progress(offset + done, total)) if progress else None
 
 

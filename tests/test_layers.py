@@ -32,7 +32,7 @@ ORDER = [
 ]
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 #: Beside these, the standard library; other parts of the package may import anything outside it.
-OUTSIDE = {"engine": {"numpy", "scipy", "numba", "platformdirs"}, "structures": set()}
+OUTSIDE = {"engine": {"numpy", "scipy", "numba", "llvmlite", "platformdirs"}, "structures": set()}
 STRUCTURES_MAY = {"__future__", "math", "importlib", "pkgutil", "collections", "dataclasses",
                   "types", "typing"}  # fmt: skip
 INSIDE = {"engine": {"engine", "structures", "names"}, "structures": {"structures", "names"}}

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bcellsim.engine import NODES
-from bcellsim.metrics import METRICS, Question, Trajectories, measure
+from bcellsim.engine import NODES, Trajectories
+from bcellsim.metrics import METRICS, Question
+from bcellsim.metrics import measure as measure_tallies
 
 # Polynomials up to degree 4 are exact: only rounding, and 40 bisections of a step, remain.
 EXACT = 1e-8
@@ -32,6 +33,17 @@ def joined(*pieces):
         np.array([b - a for a, b, _ in pieces], dtype=float),
         np.array([f(a + (b - a) * NODES) + 0.0 * NODES for a, b, f in pieces]),
     )  # fmt: skip
+
+
+def measure(courses, asked):
+    """Return every metric of recorded trajectories."""
+    n = next(iter(courses.values())).n_subjects
+    return measure_tallies(lambda tally: courses[tally.output].tally(tally), asked, courses, n)
+
+
+def one(name, trajectory, asked):
+    """Return one metric of a recorded trajectory."""
+    return measure({METRICS[name].output: trajectory}, asked)[name]
 
 
 def question(opens=0.0, closes=20.0, threshold=10.0, recovery=None, doses=(0.0,), follow_up=0.0):
@@ -131,7 +143,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "trajectory", "asked", "wanted"), CASES)
 def test_metric_by_hand(name, trajectory, asked, wanted):
-    found = METRICS[name](trajectory, asked)
+    found = one(name, trajectory, asked)
     assert found.shape == (1,)
     # A minimum is flat: its place is known to the square root of the precision of its height.
     tolerance = 1e-5 if name == "time_of_nadir" else EXACT
@@ -153,14 +165,14 @@ def test_wave():
     assert found["nadir"] == pytest.approx(5, abs=SMOOTH)
     assert (found["time_of_nadir"] + 1.5) % 20 == pytest.approx(15, abs=1e-2)
     repleted = question(0, 40, threshold=level, doses=(0.0, 9.0))
-    found = METRICS["time_to_repletion"](SINE, repleted)[0]
+    found = one("time_to_repletion", SINE, repleted)[0]
     assert found == pytest.approx(20 + up - 9, abs=SMOOTH)
 
 
 def test_crossing_at_the_joint_of_two_steps():
     for n_steps in (2, 4, 8, 20, 40):
         ramp = course(lambda t: 20 - t, np.linspace(0, 20, n_steps + 1))
-        found = METRICS["time_to_depletion"](ramp, question())[0]
+        found = one("time_to_depletion", ramp, question())[0]
         assert found == pytest.approx(10, abs=EXACT)
 
 
@@ -170,13 +182,13 @@ def test_extreme_just_before_the_joint_of_two_steps():
         vertex = end - 0.02
         for sign in (1, -1):
             arch = course(lambda t, v=vertex, s=sign: 10 - s * (t - v) ** 2, [0, end, 8])
-            found = METRICS["c_max" if sign > 0 else "nadir"](arch, question(0, 8))[0]
+            found = one("c_max" if sign > 0 else "nadir", arch, question(0, 8))[0]
             assert found == pytest.approx(10, abs=EXACT)
 
 
 def test_trough_with_the_first_dose_in_the_window():
     """There is nothing before the first dose: the trough is that of the later ones."""
-    found = METRICS["c_trough"](PULSES, question(0, 15, doses=PULSE_DOSES))[0]
+    found = one("c_trough", PULSES, question(0, 15, doses=PULSE_DOSES))[0]
     assert found == pytest.approx(1.5, abs=EXACT)
 
 

@@ -300,7 +300,12 @@ REFUSED = [
     (CHEN, "500 mg iv", {"every": 0}, "must be above 0"),
     (CHEN, "500 mg iv", {"until": "3 mm"}, 'unknown unit "mm"'),
     (CHEN, "500 mg iv", {"on_failure": "raze"}, 'did you mean "raise"?'),
-    (CHEN, "500 mg iv", {"backend": "tsit"}, 'unknown backend "tsit"; did you mean "tsit5"?'),
+    (
+        CHEN,
+        "500 mg iv",
+        {"backend": "compile"},
+        'unknown backend "compile"; did you mean "compiled"?',
+    ),
     (CHEN, [], {}, "no regimen is given"),
     (CHEN, ["500 mg iv", "500 mg iv"], {}, 'two regimens are named "500 mg iv at 0 d"'),
     (CHEN, "rituximab_600mg", {}, 'unknown regimen "rituximab_600mg"; did you mean "rituximab_ae'),

@@ -9,6 +9,7 @@ import numpy as np
 from bcellsim.engine.course import Trajectories, evaluate
 from bcellsim.engine.events import Events
 from bcellsim.engine.solution import NODES, STATUS, Dense, Solution
+from bcellsim.engine.tally import Tally
 from bcellsim.names import unknown
 from bcellsim.structures import Structure
 
@@ -20,16 +21,17 @@ __all__ = [
     "Dense",
     "Events",
     "Solution",
+    "Tally",
     "Trajectories",
     "evaluate",
     "solve",
 ]
 
 #: Backends by name; each is one module with a `solve`.
-BACKENDS = ("tsit5", "reference")
+BACKENDS = ("compiled", "reference")
 
 #: By backend: relative tolerance, and absolute tolerance as a multiple of each state's scale.
-TOLERANCES = {"tsit5": (1e-6, 1e-8), "reference": (1e-10, 1e-12)}
+TOLERANCES = {"compiled": (1e-6, 1e-8), "reference": (1e-10, 1e-12)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,11 @@ class Task:
     begin: np.ndarray
     end: np.ndarray
     times: np.ndarray
+    wanted: np.ndarray
     recorded: np.ndarray
+    states: np.ndarray
+    tallies: tuple[tuple[int, Tally], ...] = ()
+    locked: bool = False
 
 
 def solve(
@@ -52,11 +58,13 @@ def solve(
     times: np.ndarray,
     *,
     until: float | np.ndarray | None = None,
+    outputs: tuple[str, ...] | None = None,
+    tallies: tuple[Tally, ...] = (),
     dense: tuple[str, ...] = (),
     rtol: float | None = None,
     atol: float | None = None,
     max_steps: int = 1_000_000,
-    backend: str = "tsit5",
+    backend: str = "compiled",
     threads: int | None = None,
     progress=None,
 ) -> Solution:
@@ -102,20 +110,25 @@ def solve(
         raise ValueError(unknown("backend", backend, BACKENDS))
     default = TOLERANCES[backend]
     rtol, atol = (default[0] if rtol is None else rtol), (default[1] if atol is None else atol)
-    task = _check(structure, params, events, times, until, dense)
+    task = _check(structure, params, events, times, until, outputs, tallies, dense)
     if backend == "reference":
         from bcellsim.engine.reference import solve as run
     else:
-        from bcellsim.engine.tsit5 import solve as run
-    values, status, counts, continuous = run(
+        from bcellsim.engine.compiled import solve as run
+    found, continuous = run(
         task, rtol=rtol, atol=atol, max_steps=max_steps, threads=threads, progress=progress
     )
-    return Solution(values, status, counts[:, 0], counts[:, 1], backend, rtol, atol, continuous)
+    return Solution(
+        found.values, found.status, found.counts[:, 0], found.counts[:, 1], backend, rtol, atol,
+        continuous, found.saved, found.tallies, tuple(tallies),
+    )  # fmt: skip
 
 
-def _check(structure, params, events, times, until, dense) -> Task:
+def _check(structure, params, events, times, until, outputs, tallies, dense) -> Task:
     params = np.ascontiguousarray(params, dtype=np.float64)
-    if params.ndim != 2 or params.shape[1] != len(structure.parameters):
+    if params.ndim == 2:
+        params = params[:, None]
+    if params.ndim != 3 or params.shape[2] != len(structure.parameters):
         raise ValueError(
             f"params has shape {params.shape}; structure {structure.name} wants "
             f"(n_subjects, {len(structure.parameters)})"
@@ -129,12 +142,19 @@ def _check(structure, params, events, times, until, dense) -> Task:
     filled = np.where(np.isnan(times), np.inf, times)
     if np.any(filled[:, 1:] < filled[:, :-1]) or np.any(np.isinf(times)):
         raise ValueError("output times must be finite and in ascending order")
-    for name in dense:
+    outputs = structure.outputs if outputs is None else outputs
+    for name in (*dense, *outputs, *(tally.output for tally in tallies)):
         if name not in structure.outputs:
             raise ValueError(unknown("output", name, structure.outputs))
+    events = events.marked({mark for tally in tallies for mark in tally.marks})
     begin, end = _span(events, times, until, n)
     recorded = np.array([structure.outputs.index(name) for name in dense], dtype=np.int64)
-    return Task(structure, params, events, begin, end, times, recorded)
+    wanted = np.array([structure.outputs.index(name) for name in outputs], dtype=np.int64)
+    states = np.empty((0, len(structure.states)))
+    asked = tuple((structure.outputs.index(tally.output), tally) for tally in tallies)
+    return Task(
+        structure, params, events, begin, end, times, wanted, recorded, states, tallies=asked
+    )
 
 
 def _span(events, times, until, n):

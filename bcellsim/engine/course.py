@@ -7,12 +7,12 @@ from functools import cached_property, reduce
 
 import numpy as np
 
-from bcellsim.engine.solution import NODES, Dense
+from bcellsim.engine.solution import TO_POWERS, Dense
+from bcellsim.engine.tally import Tally
 
 # Each step is looked at on this many points; between two of them the count is taken as monotone.
 _POINTS = np.linspace(0.0, 1.0, 9)
-_TO_POWERS = np.linalg.inv(np.vander(NODES, increasing=True)).T
-_WEIGHTS = _TO_POWERS @ (1.0 / np.arange(1, 6))  # of the integral over a whole step
+_WEIGHTS = TO_POWERS @ (1.0 / np.arange(1, 6))  # of the integral over a whole step
 _BISECTIONS = 40
 # Lebesgue constant of the five nodes: how far beyond its values there an interpolant can go.
 _LEBESGUE = 1.7
@@ -88,9 +88,33 @@ class Trajectories:
         wanted = np.arange(self.n_subjects)[:, None] * length + times
         step = np.searchsorted(self.subject * length + self.time, wanted, side="left") - 1
         theta = (times - self.time[step]) / self.width[step]
-        value = evaluate(_combine(self.nodes[step], _TO_POWERS), np.minimum(theta, 1.0))
+        value = evaluate(_combine(self.nodes[step], TO_POWERS), np.minimum(theta, 1.0))
         inside = (step >= self.start[:-1, None]) & (theta <= 1.0 + 1e-9)
         return np.where(inside, value, np.nan)
+
+    def tally(self, asked: Tally) -> np.ndarray:
+        """Return a tally of every subject, as the loop of the compiled backend accumulates it."""
+        if asked.kind == "marked":
+            return self._marked(
+                np.array([m for m in asked.marks if asked.opens <= m <= asked.closes])
+            )
+        pieces = self.within(asked.opens, asked.closes)
+        if asked.kind == "above":
+            days = pieces.days_above(asked.level)
+            return np.column_stack([days, pieces.highest[0] > asked.level])
+        if asked.kind == "below":
+            return pieces.below(asked.level)
+        if asked.kind == "integral":
+            return np.column_stack([pieces.integral(), pieces.days(pieces.high - pieces.low)])
+        return np.column_stack(pieces.lowest if asked.kind == "lowest" else pieces.highest)
+
+    def _marked(self, marks):
+        found = np.full((self.n_subjects, 2), np.nan)
+        if len(marks):
+            values = self.before(marks)
+            first = np.where(np.isnan(values), np.inf, values).argmin(axis=1)
+            found[:, 0], found[:, 1] = values[np.arange(self.n_subjects), first], marks[first]
+        return found
 
 
 @dataclass(frozen=True)
@@ -113,7 +137,7 @@ class Pieces:
 
     def powers(self) -> np.ndarray:
         """Return each piece's polynomial coefficients, constant first (n_pieces, 5)."""
-        return _combine(self.whole.nodes[self.steps], _TO_POWERS)
+        return _combine(self.whole.nodes[self.steps], TO_POWERS)
 
     def at(self, theta: np.ndarray) -> np.ndarray:
         """Return the time of positions within the steps [day]."""
@@ -170,6 +194,21 @@ class Pieces:
         span = np.diff(theta, axis=1) * (above[:, 1:] & above[:, :-1])
         span[piece, point] = np.where(rising, high - root, root - low)
         return all_above.days(all_above.high - all_above.low) + near.days(span.sum(axis=1))
+
+    def below(self, level: float) -> np.ndarray:
+        """Return when each subject is first at or below a level, and when then first above it.
+
+        Infinite where it is not, shape (n_subjects, 2).
+        """
+        n = self.whole.n_subjects
+        crossings, never = self.crossings(level), np.full(n, -np.inf)
+        below = crossings.first(n, rising=False, after=never)
+        subject, first = np.unique(self.subject, return_index=True)
+        opening = self.some(first)
+        already = evaluate(opening.powers(), opening.low) <= level
+        below[subject[already]] = opening.at(opening.low)[already]
+        above = crossings.first(n, rising=True, after=below)
+        return np.column_stack([below, above])
 
     def integral(self) -> np.ndarray:
         """Return the integral over the pieces of each subject, shape (n_subjects,)."""

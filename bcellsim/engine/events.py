@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,12 @@ MULTIPLY = 2
 FACTOR = 3
 #: Return every state to baseline and end all infusions.
 RESET = 4
+#: Take the subject's parameters of occasion `index` from now on; factors in force stay.
+OCCASION = 5
+#: Save the states under number `index`, as they are before later events of the same moment.
+SAVE = 6
+#: Let the tallies of marked values see the states of this moment.
+MARK = 7
 
 
 @dataclass(frozen=True)
@@ -77,3 +83,21 @@ class Events:
             clock=np.array(clocks, dtype=np.float64),
             schedule=np.asarray(schedule, dtype=np.int64),
         )
+
+    @property
+    def n_saved(self) -> int:
+        """Return how many states of a subject the `SAVE` events number."""
+        return int(np.max(self.index[self.kind == SAVE], initial=-1)) + 1
+
+    def marked(self, times) -> Events:
+        """Return these events with a mark at each of some times, before what happens then."""
+        if not len(times):
+            return self
+        marks = [(time, MARK, 0, 0.0, -1) for time in sorted(times)]
+        columns = zip(self.time, self.kind, self.index, self.value, self.scale, strict=True)
+        rows = list(columns)
+        schedules = [
+            [*marks, *rows[first:last]]
+            for first, last in zip(self.start, self.start[1:], strict=False)
+        ]
+        return replace(Events.from_rows(schedules, self.schedule), clock=self.clock)

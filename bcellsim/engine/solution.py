@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from bcellsim.engine.tally import Tally
 
 OK, STEP_LIMIT, STEP_SIZE, NOT_FINITE = range(4)
 
@@ -18,6 +21,9 @@ STATUS = {
 
 #: Positions within a step at which the continuous solution is recorded (Gauss-Lobatto).
 NODES = np.array([0.0, 0.17267316464601146, 0.5, 0.8273268353539885, 1.0])
+
+#: Values at `NODES` times this are the powers of their polynomial, constant first.
+TO_POWERS = np.linalg.inv(np.vander(NODES, increasing=True)).T
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,39 @@ class Dense:
     width: np.ndarray
     nodes: dict[str, np.ndarray]
 
+    @classmethod
+    def of(cls, tables: list[np.ndarray], outputs: list[str]) -> Dense:
+        """Join tables of steps, one a subject: start, width, and each output at the nodes."""
+        table = np.concatenate(tables)
+        return cls(
+            start=np.concatenate([[0], np.cumsum([len(rows) for rows in tables])]),
+            time=table[:, 0],
+            width=table[:, 1],
+            nodes={name: table[:, 2 + 5 * i : 7 + 5 * i] for i, name in enumerate(outputs)},
+        )
+
+
+class Found(NamedTuple):
+    """What a backend fills in, subject by subject."""
+
+    values: np.ndarray
+    saved: np.ndarray
+    tallies: np.ndarray
+    status: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def empty(cls, task) -> Found:
+        """Return room for the results of a task; what is not filled in is NaN."""
+        n = len(task.params)
+        return cls(
+            np.full((n, task.times.shape[1], len(task.wanted)), np.nan),
+            np.full((n, task.events.n_saved, len(task.structure.states)), np.nan),
+            np.full((n, len(task.tallies), 2), np.nan),
+            np.zeros(n, np.int64),
+            np.zeros((n, 2), np.int64),
+        )
+
 
 @dataclass(frozen=True)
 class Solution:
@@ -58,6 +97,12 @@ class Solution:
         The tolerances it used.
     dense : Dense or None
         The continuous solution of the outputs asked for.
+    saved : float array (n_subjects, n_saved, n_states)
+        The states that `SAVE` events have kept.
+    tallies : float array (n_subjects, n_tallies, 2)
+        The two numbers of each tally; NaN where a subject has failed.
+    asked : tuple of Tally
+        Those tallies.
     """
 
     values: np.ndarray
@@ -67,4 +112,11 @@ class Solution:
     backend: str
     rtol: float
     atol: float
-    dense: Dense | None = None
+    dense: Dense | None
+    saved: np.ndarray
+    tallies: np.ndarray
+    asked: tuple[Tally, ...]
+
+    def tally(self, asked: Tally) -> np.ndarray:
+        """Return one tally of every subject (n_subjects, 2)."""
+        return self.tallies[:, self.asked.index(asked)]

@@ -1,0 +1,95 @@
+"""The compiled backend: blocks of subjects in SIMD lanes, on a pool of threads."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+import numpy as np
+
+from bcellsim.engine.cache import compiled_kernel
+from bcellsim.engine.lower import LANES
+from bcellsim.engine.solution import Dense, Found
+
+#: Subjects of a block: enough to keep the lanes filled, few enough to stop at once when asked to.
+_BLOCK = 20 * LANES
+
+
+def available_threads() -> int:
+    """Return the number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def solve(task, *, rtol, atol, max_steps, threads, progress):
+    """Integrate every subject; see `bcellsim.engine.solve` for the arguments."""
+    kernel = compiled_kernel(task.structure)
+    threads = threads or available_threads()
+    n, ev = len(task.params), task.events
+    found = Found.empty(task)
+    used = np.zeros(len(task.structure.states), np.int64)
+    followed = np.zeros(len(task.structure.outputs), np.int64)
+    followed[[output for output, _ in task.tallies]] = 1
+    for output in {*task.wanted, *task.recorded, *np.flatnonzero(followed)}:
+        used[list(kernel.needs[output])] = 1
+    events = ev.start, ev.time, ev.kind, ev.index, ev.value, ev.scale, ev.clock, ev.schedule
+    problem = (
+        task.params, task.states, task.begin, task.end, events, task.times, task.wanted, used,
+        _asked(task),
+    )  # fmt: skip
+    scales = atol * np.asarray(task.structure.state_scales())
+    halt = np.zeros(1, np.int64)
+
+    def block(first, last):
+        return kernel.solve_block(
+            first, last, problem, tuple(found), followed, rtol, scales, float(max_steps),
+            task.locked, task.recorded, halt,
+        )  # fmt: skip
+
+    size = LANES if task.locked else max(LANES, min(_BLOCK, -(-n // (2 * threads))))
+    bounds = [(first, min(first + size, n)) for first in range(0, n, size)]
+    pieces = _run_blocks(block, bounds, threads, n, progress, halt)
+    dense = _join(pieces, task) if len(task.recorded) else None
+    return found, dense
+
+
+def _asked(task):
+    """Return codes, outputs, levels and windows of the tallies as arrays."""
+    asked = [tally for _, tally in task.tallies]
+    return (
+        np.array([tally.code for tally in asked], dtype=np.int64),
+        np.array([output for output, _ in task.tallies], dtype=np.int64),
+        *(
+            np.array([[getattr(tally, name)] for tally in asked], dtype=np.float64).reshape(-1, 1)
+            for name in ("level", "opens", "closes")
+        ),
+    )
+
+
+def _run_blocks(block, bounds, threads, n, progress, halt):
+    """Run the blocks on other threads, so that this one can be interrupted."""
+    with ThreadPoolExecutor(threads) as pool:
+        futures = {pool.submit(block, *pair): pair for pair in bounds}
+        try:
+            done = 0
+            for future in as_completed(futures):
+                future.result()
+                done += futures[future][1] - futures[future][0]
+                if progress:
+                    progress(done, n)
+        except BaseException:
+            halt[0] = 1
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return [future.result() for future in futures]
+
+
+def _join(pieces, task) -> Dense:
+    """Join the tables of the blocks, in which the steps of several subjects alternate."""
+    table = np.concatenate(pieces)
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    bounds = np.searchsorted(table[:, 0], np.arange(1, len(task.params)))
+    return Dense.of(
+        np.split(table[:, 1:], bounds), [task.structure.outputs[o] for o in task.recorded]
+    )

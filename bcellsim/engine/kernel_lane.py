@@ -1,0 +1,345 @@
+"""Template of the compiled backend, second part: what happens to one lane.
+
+Outputs, events, the next subject, and the closer look of tallies. See `kernel.py`.
+"""
+
+
+@_inlined
+def _value(F, course, lane, theta):
+    """Return an output at a position of the step, from its powers."""
+    a = course + lane
+    power = F[a + 3 * _W] + theta * F[a + 4 * _W]
+    return F[a] + theta * (F[a + _W] + theta * (F[a + 2 * _W] + theta * power))
+
+
+@_compiled
+def _root(F, course, lane, low, high, level, rising):
+    """Return where an output crosses a level between two positions."""
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        if (_value(F, course, lane, middle) > level) == rising:
+            high = middle
+        else:
+            low = middle
+    return 0.5 * (low + high)
+
+
+@_compiled
+def _extreme(F, course, lane, low, high, sign):
+    """Return where sign x an output is smallest between two positions."""
+    best, step = low, (high - low) / _POINTS
+    for j in range(1, _POINTS + 1):
+        theta = low + j * step
+        if sign * _value(F, course, lane, theta) < sign * _value(F, course, lane, best):
+            best = theta
+    low, high = max(low, best - step), min(high, best + step)
+    for _ in range(_BISECTIONS):
+        a, b = high - 0.6180339887498949 * (high - low), low + 0.6180339887498949 * (high - low)
+        if sign * _value(F, course, lane, a) < sign * _value(F, course, lane, b):
+            high = b
+        else:
+            low = a
+    middle = 0.5 * (low + high)
+    if sign * _value(F, course, lane, middle) < sign * _value(F, course, lane, best):
+        return middle
+    return best
+
+
+@_compiled
+def _look(F, lane, q, kind, course):
+    """Follow an output through the part of a step that lies in the window of a tally."""
+    h, t, level = F[_HS + lane], F[_T + lane], F[q + _LEVEL + lane]
+    low = max((F[q + _OPENS + lane] - t) / h, 0.0)
+    high = min((F[q + _CLOSES + lane] - t) / h, 1.0)
+    one, other = F[q + _ONE + lane], F[q + _OTHER + lane]
+    if kind in (_LOWEST, _HIGHEST):
+        sign = 1.0 if kind == _LOWEST else -1.0
+        theta = _extreme(F, course, lane, low, high, sign)
+        value = _value(F, course, lane, theta)
+        if not sign * value >= sign * one:
+            F[q + _ONE + lane], F[q + _OTHER + lane] = value, t + theta * h
+        return
+    if kind == _INTEGRAL:
+        total, from_, to = 0.0, low, high
+        for m in range(5):
+            total += F[course + m * _W + lane] * (to - from_) / (m + 1)
+            from_, to = from_ * low, to * high
+        F[q + _ONE + lane] = one + h * total
+        F[q + _OTHER + lane] = other + h * (high - low)
+        return
+    before = low
+    was_above = _value(F, course, lane, low) > level
+    if kind == _BELOW:
+        if not was_above and one == np.inf:
+            one = t + low * h
+        elif was_above and one < np.inf and other == np.inf:
+            other = t + low * h
+    for j in range(1, _POINTS + 1):
+        theta = low + (high - low) * j / _POINTS
+        above = _value(F, course, lane, theta) > level
+        root = theta
+        if above != was_above:
+            root = _root(F, course, lane, before, theta, level, above)
+        if kind == _ABOVE:
+            if above or was_above:
+                one += h * ((root - before) if was_above else (theta - root))
+                other = 1.0
+        elif above != was_above:
+            if not above and one == np.inf:
+                one = t + root * h
+            elif above and one < np.inf and other == np.inf:
+                other = t + root * h
+        before, was_above = theta, above
+    if kind == _ABOVE and other == 0.0:
+        theta = _extreme(F, course, lane, low, high, -1.0)
+        other = 1.0 if _value(F, course, lane, theta) > level else 0.0
+    F[q + _ONE + lane], F[q + _OTHER + lane] = one, other
+
+
+@_inlined
+def _tally(F, q, kind, course):
+    """Add a step of all lanes to a tally; return how many lanes need a closer look."""
+    n = 0
+    if kind in (_ABOVE, _BELOW):
+        for lane in range(_W):
+            t, level, one = F[_T + lane], F[q + _LEVEL + lane], F[q + _ONE + lane]
+            span = min(F[_REACHED + lane], F[q + _CLOSES + lane]) - max(t, F[q + _OPENS + lane])
+            low, high = F[course + 5 * _W + lane], F[course + 6 * _W + lane]
+            if kind == _ABOVE:
+                entire = (low > level) & (span > 0.0)
+                look = (low <= level) & (high > level) & (span > 0.0)
+                F[q + _ONE + lane] = one + _choose(entire, span, 0.0)
+                other = F[q + _OTHER + lane]
+                F[q + _OTHER + lane] = _choose(entire, 1.0, other)
+            else:
+                done = F[q + _OTHER + lane] < np.inf
+                waits = one == np.inf
+                look = (waits & (low <= level)) | ((not waits) & (not done) & (high > level))
+                look = look & (span > 0.0)
+            F[q + _LOOK + lane] = _choose(look, 1.0, 0.0)
+            n += look
+    elif kind == _INTEGRAL:
+        for lane in range(_W):
+            t, reached, h = F[_T + lane], F[_REACHED + lane], F[_HS + lane]
+            opens, closes = F[q + _OPENS + lane], F[q + _CLOSES + lane]
+            inside = (t >= opens) & (reached <= closes) & (reached > t)
+            look = (not inside) & (min(reached, closes) > max(t, opens))
+            a = course + lane
+            area = F[a] + 0.5 * F[a + _W] + F[a + 2 * _W] / 3.0 + 0.25 * F[a + 3 * _W]
+            area = h * (area + 0.2 * F[a + 4 * _W])
+            F[q + _ONE + lane] += _choose(inside, area, 0.0)
+            F[q + _OTHER + lane] += _choose(inside, h, 0.0)
+            F[q + _LOOK + lane] = _choose(look, 1.0, 0.0)
+            n += look
+    elif kind in (_LOWEST, _HIGHEST):
+        sign = 1.0 if kind == _LOWEST else -1.0
+        for lane in range(_W):
+            t, reached, one = F[_T + lane], F[_REACHED + lane], F[q + _ONE + lane]
+            opens, closes = F[q + _OPENS + lane], F[q + _CLOSES + lane]
+            bound = F[course + _choose_row(kind) + lane]
+            possible = (min(reached, closes) > max(t, opens)) & (not sign * bound >= sign * one)
+            simple = (F[course + 7 * _W + lane] > 0.0) & (t >= opens) & (reached <= closes)
+            start, end = F[course + lane], F[course + 8 * _W + lane]
+            first = sign * start <= sign * end
+            value = _choose(first, start, end)
+            better = possible & simple & (not sign * value >= sign * one)
+            other = F[q + _OTHER + lane]
+            F[q + _ONE + lane] = _choose(better, value, one)
+            F[q + _OTHER + lane] = _choose(better, _choose(first, t, reached), other)
+            look = possible & (not simple)
+            F[q + _LOOK + lane] = _choose(look, 1.0, 0.0)
+            n += look
+    return n
+
+
+@_inlined
+def _choose_row(kind):
+    return 5 * _W if kind == _LOWEST else 6 * _W
+
+
+@_compiled
+def _open(F, lane, subject, tallies):
+    """Begin the tallies of a subject."""
+    kinds, _, levels, opens, closes = tallies
+    for k in range(len(kinds)):
+        q = _ROWS * _W + k * _TALLY + lane
+        i = min(subject, levels.shape[1] - 1)
+        F[q + _LEVEL], F[q + _OPENS], F[q + _CLOSES] = levels[k, i], opens[k, i], closes[k, i]
+        nothing = 0.0 if kinds[k] == _ABOVE or kinds[k] == _INTEGRAL else np.nan
+        if kinds[k] == _BELOW:
+            nothing = np.inf
+        F[q + _ONE] = F[q + _OTHER] = nothing
+
+
+@_compiled
+def _mark(F, lane, tallies):
+    """Let the tallies of marked values see the states of this moment."""
+    kinds, outputs, _, _, _ = tallies
+    for i in range(_N):
+        F[_Z + _W * i + lane] = F[_Y + _W * i + lane]
+    t = F[_T + lane]
+    for k in range(len(kinds)):
+        q = _ROWS * _W + k * _TALLY + lane
+        if kinds[k] == _MARKED and F[q + _OPENS] <= t <= F[q + _CLOSES] and F[_STEPS + lane] > 0.0:
+            value = _observe(F, lane, max(t - F[_CLOCK + lane], 0.0), outputs[k])
+            if not value >= F[q + _ONE]:
+                F[q + _ONE], F[q + _OTHER] = value, t
+
+
+@_compiled
+def _apply(F, C, lane, event, problem, found):
+    """Let one event act on the states, infusion rates or parameters of a lane."""
+    params, _, _, _, events, _, _, _, tallies = problem
+    _, _, kind, index, value, scale, _, _ = events
+    subject, what, which, amount = C[_SUBJECT + lane], kind[event], index[event], value[event]
+    if scale[event] >= 0:
+        amount *= F[_P + _W * scale[event] + lane]
+    if what == _MARK:
+        _mark(F, lane, tallies)
+        return
+    if what == _SAVE:
+        for i in range(_N):
+            found[1][subject, which, i] = F[_Y + _W * i + lane]
+        return
+    converted = (what == _FACTOR) | (what == _OCCASION) | _CONVERTED[which % _N]
+    if converted:
+        _to_amounts(F, lane)
+    if what == _DOSE:
+        F[_Y + _W * which + lane] += amount
+    elif what == _RATE:
+        F[_U + _W * which + lane] = amount
+    elif what == _MULTIPLY:
+        F[_Y + _W * which + lane] *= amount
+    elif what == _FACTOR:
+        F[_X + _W * which + lane] = amount
+        F[_P + _W * which + lane] = params[subject, C[_ROW + lane], which] * amount
+        _derive(F, lane)
+    elif what == _OCCASION:
+        C[_ROW + lane] = which
+        for j in range(_NP):
+            F[_P + _W * j + lane] = params[subject, which, j] * F[_X + _W * j + lane]
+        _derive(F, lane)
+    else:
+        _initial(F, lane)
+        for i in range(_N):
+            F[_U + _W * i + lane] = 0.0
+        return
+    if converted:
+        _from_amounts(F, lane)
+
+
+@_compiled
+def _arrive(F, C, lane, problem, found):
+    """Let the events of this moment act and set the next stop; return whether this is the end."""
+    time = problem[4][1]
+    while C[_EVENT + lane] < C[_EVENTS + lane] and time[C[_EVENT + lane]] <= F[_T + lane]:
+        _apply(F, C, lane, C[_EVENT + lane], problem, found)
+        C[_EVENT + lane] += 1
+    if F[_T + lane] >= F[_END + lane]:
+        return True
+    stop = F[_END + lane]
+    if C[_EVENT + lane] < C[_EVENTS + lane]:
+        stop = min(stop, time[C[_EVENT + lane]])
+    F[_STOP + lane] = stop
+    F[_H + lane] = min(F[_H + lane], _FIRST_STEP)
+    # The slopes before the event are void: a step of width 0 finds the new ones.
+    F[_FRESH + lane] = 1.0
+    for i in range(_N):
+        F[_K + _W * i + lane] = 0.0
+    return False
+
+
+@_inlined
+def _emit(F, C, lane, reached, width, problem, values):
+    """Write the outputs wanted until `reached`, in a step of some width (0: at its start)."""
+    _, _, _, _, _, times, wanted, used, _ = problem
+    subject, j, t, clock = C[_SUBJECT + lane], C[_OUTPUT + lane], F[_T + lane], F[_CLOCK + lane]
+    row, n_times = min(subject, len(times) - 1), times.shape[1]
+    per_day = 1.0 / width if width > 0.0 else 0.0
+    while j < n_times and times[row, j] <= reached:
+        time = times[row, j]
+        _place(F, lane, (time - t) * per_day, used)
+        since = max(time - clock, 0.0)
+        for o in range(len(wanted)):
+            values[subject, j, o] = _observe(F, lane, since, wanted[o])
+        j += 1
+    C[_OUTPUT + lane] = j
+    F[_NEXT + lane] = times[row, j] if j < n_times else np.inf
+
+
+@_compiled
+def _take(F, C, lane, subject, problem, found):
+    """Give a lane its next subject; return whether there is nothing to integrate."""
+    params, states, begin, end, events, _, _, _, tallies = problem
+    start, _, _, _, _, _, clock, schedule = events
+    s = schedule[subject]
+    C[_SUBJECT + lane], C[_ROW + lane], C[_OUTPUT + lane] = subject, 0, 0
+    C[_EVENT + lane], C[_EVENTS + lane] = start[s], start[s + 1]
+    F[_T + lane], F[_END + lane], F[_CLOCK + lane] = begin[subject], end[subject], clock[s]
+    F[_STEPS + lane] = F[_REJECTED + lane] = 0.0
+    F[_H + lane] = _FIRST_STEP
+    for j in range(_NP):
+        F[_P + _W * j + lane] = params[subject, 0, j]
+        F[_X + _W * j + lane] = 1.0
+    for i in range(_N):
+        F[_U + _W * i + lane] = 0.0
+    _derive(F, lane)
+    _initial(F, lane)
+    if len(states):
+        for i in range(_N):
+            F[_Y + _W * i + lane] = states[subject, i]
+    for i in range(4 * _N):
+        F[_C + _W * i + lane] = 0.0
+    _open(F, lane, subject, tallies)
+    _emit(F, C, lane, F[_T + lane], 0.0, problem, found[0])
+    return _arrive(F, C, lane, problem, found)
+
+
+@_compiled
+def _finite(params, subject):
+    for k in range(params.shape[1]):
+        for j in range(params.shape[2]):
+            if not np.isfinite(params[subject, k, j]):
+                return False
+    return True
+
+
+@_compiled
+def _finish(F, C, lane, code, kinds, found):
+    """Write what is known of a subject at its end."""
+    _, _, tallied, status, counts = found
+    subject = C[_SUBJECT + lane]
+    status[subject] = code
+    counts[subject, 0], counts[subject, 1] = F[_STEPS + lane], F[_REJECTED + lane]
+    if code == _OK:
+        for k in range(len(kinds)):
+            q = _ROWS * _W + k * _TALLY + lane
+            tallied[subject, k, 0], tallied[subject, k, 1] = F[q + _ONE], F[q + _OTHER]
+
+
+@_compiled
+def _fill(F, C, lane, queue, last, problem, found):
+    """Give a lane the next subject that has something to integrate, or leave it idle."""
+    while queue[_FOLLOWING] < last:
+        subject = queue[_FOLLOWING]
+        queue[_FOLLOWING] += 1
+        if not _finite(problem[0], subject):
+            found[3][subject] = _NOT_FINITE
+        elif _take(F, C, lane, subject, problem, found):
+            _finish(F, C, lane, _OK, problem[8][0], found)
+        else:
+            return
+    queue[_LIVE] -= 1
+    C[_SUBJECT + lane] = -1
+    F[_T + lane], F[_H + lane], F[_STOP + lane], F[_NEXT + lane] = 0.0, 0.0, np.inf, np.inf
+    F[_FRESH + lane] = 0.0
+
+
+@_compiled
+def _ending(F, lane, max_steps):
+    """Return with what status a lane has to stop, or -1."""
+    if F[_GOOD + lane] == 0.0 and not F[_ERROR + lane] < np.inf and F[_HS + lane] < 1e-10:
+        return _NOT_FINITE
+    if F[_GOOD + lane] == 0.0 and F[_T + lane] + 0.1 * F[_HS + lane] == F[_T + lane]:
+        return _STEP_SIZE
+    return _STEP_LIMIT if F[_STEPS + lane] >= max_steps else -1

@@ -1,0 +1,70 @@
+"""Tallies: what is accumulated over a subject's course while it is integrated.
+
+A tally of an output gives two numbers a subject, within a window of time. Every kind has two forms
+that agree: in the loop of the compiled backend (`kernel_lane.py`), where nothing the size of a
+trajectory is stored, and of a recorded trajectory (`course.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bcellsim.names import unknown
+
+#: Kinds of tally by name: code, and what the two numbers are.
+KINDS = {
+    "above": (0, "time above the level [day], and 1 where it was ever above"),
+    "below": (1, "first time at or below the level [day], and then first time above it again"),
+    "lowest": (2, "smallest value, and when [day]"),
+    "highest": (3, "largest value, and when [day]"),
+    "integral": (4, "integral over time, and the time [day] it is over"),
+    "marked": (5, "smallest of the values just before the marks, and when [day]"),
+}
+ABOVE, BELOW, LOWEST, HIGHEST, INTEGRAL, MARKED = range(6)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What to accumulate of an output.
+
+    Parameters
+    ----------
+    kind : str
+        One of `KINDS`.
+    output : str
+        The output.
+    opens, closes : float
+        The window [day].
+    level : float
+        Level, for ``"above"`` and ``"below"``, in the unit of the output.
+    marks : tuple of float
+        Times [day], for ``"marked"``; those outside the window do not count.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown or the window has no beginning or end.
+    """
+
+    kind: str
+    output: str
+    opens: float = -np.inf
+    closes: float = np.inf
+    level: float = np.nan
+    marks: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(unknown("tally", self.kind, KINDS))
+        if not self.opens <= self.closes:
+            raise ValueError(f"the window of a tally closes at {self.closes:g} d, before it opens "
+                             f"at {self.opens:g} d")  # fmt: skip
+        if self.kind in ("above", "below") and not np.isfinite(self.level):
+            raise ValueError(f'a tally of the time "{self.kind}" needs a level')
+
+    @property
+    def code(self) -> int:
+        """Return the code of the kind."""
+        return KINDS[self.kind][0]
