@@ -35,7 +35,7 @@ def simulate(
     times: Sequence[float] | None = None,
     seed: int | None = None,
     on_failure: str = "raise",
-    backend: str = "compiled",
+    backend: str | None = None,
     rtol: float | None = None,
     atol: float | None = None,
     threads: int | None = None,
@@ -100,6 +100,7 @@ def simulate(
         )  # fmt: skip
     result = _dataset(model, plans, people, times, until, solutions)
     used = {name: getattr(solutions[0], name) for name in ("backend", "rtol", "atol")}
+    used["n_stiff"] = int(sum(solution.stiff.sum() for solution in solutions))
     result.attrs.update(provenance(model, people), **used)
     if isinstance(regimens, (Regimen, str)):
         result = result.squeeze("regimen", drop=True)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bcellsim import engine
 from bcellsim.engine import Events
 from bcellsim.engine.events import DOSE, FACTOR, MULTIPLY, RATE, RESET
 from bcellsim.structures import PARAMETERS, STATES, STRUCTURES
@@ -48,6 +49,11 @@ VALUE_BY_UNIT = {"1/day": 0.1, "L/day": 0.3, "L": 3.0, "mg/L": 1.0, "mg": 10.0, 
 SD = 0.4  # of the logarithm of every parameter in random vectors ...
 PUBLISHED_SD = {"tmdd_qss": {"hill": 1.46}}  # ... but for Yu 2022's very variable exponent
 LARGEST_HILL = 50.0
+
+
+def solve(*arguments, backend="compiled", **options):
+    """Solve with the compiled backend, unless told otherwise, however few the subjects."""
+    return engine.solve(*arguments, backend=backend, **options)
 
 
 def typical(structure):

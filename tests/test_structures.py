@@ -7,10 +7,10 @@ from itertools import pairwise
 import cases
 import numpy as np
 import pytest
+from cases import solve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcellsim.engine import solve
 from bcellsim.engine.cache import compiled_kernel
 from bcellsim.engine.events import FACTOR, MULTIPLY
 from bcellsim.structures import (
@@ -316,7 +316,7 @@ def test_a_structure_from_ones_own_file(one_compartment):
 
 
 def test_a_state_that_is_not_finite_is_a_failure_even_if_nothing_reads_it(one_compartment):
-    events = cases.one([(5.0, MULTIPLY, 0, np.nan, -1)])
+    events = cases.one([(5.0, MULTIPLY, 0, 1e200, -1)] * 2)
     solution = solve(one_compartment, np.array([[0.3, 3.0]]), events, [1.0, 9.0])
     assert solution.status[0] == 3
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from bcellsim.engine.course import Trajectories, evaluate
 from bcellsim.engine.events import Events
-from bcellsim.engine.solution import NODES, STATUS, Dense, Solution
+from bcellsim.engine.solution import NODES, STATUS, STEP_LIMIT, STEP_SIZE, Dense, Solution
 from bcellsim.engine.tally import Tally
+from bcellsim.engine.task import checked
 from bcellsim.names import unknown
 from bcellsim.structures import Structure
 
 __all__ = [
     "BACKENDS",
+    "HANDFUL",
     "NODES",
     "STATUS",
     "TOLERANCES",
@@ -23,7 +23,9 @@ __all__ = [
     "Solution",
     "Tally",
     "Trajectories",
+    "differences",
     "evaluate",
+    "follow",
     "solve",
 ]
 
@@ -31,24 +33,21 @@ __all__ = [
 BACKENDS = ("compiled", "reference")
 
 #: By backend: relative tolerance, and absolute tolerance as a multiple of each state's scale.
-TOLERANCES = {"compiled": (1e-6, 1e-8), "reference": (1e-10, 1e-12)}
+#: Sensitivities want a tighter one: steps at the bound of stability swell the difference of two
+#: solutions to 1e4 times the tolerance (1e-2 of the count at 1e-6, 2e-4 at 1e-8).
+TOLERANCES = {
+    "compiled": (1e-6, 1e-8),
+    "reference": (1e-10, 1e-12),
+    "sensitivities": (1e-8, 1e-10),
+}
 
+#: Up to so many subjects are solved by the reference backend (about 0.1 s each, two years), which
+#: has nothing to compile.
+HANDFUL = 8
 
-@dataclass(frozen=True)
-class Task:
-    """The checked arguments of `solve`, as the backends take them."""
-
-    structure: Structure
-    params: np.ndarray
-    events: Events
-    begin: np.ndarray
-    end: np.ndarray
-    times: np.ndarray
-    wanted: np.ndarray
-    recorded: np.ndarray
-    states: np.ndarray
-    tallies: tuple[tuple[int, Tally], ...] = ()
-    locked: bool = False
+# The stiff fall-back is tighter than what it replaces, because LSODA's error is up to a hundred
+# times its tolerance, but not below what LSODA can do.
+_FALL_BACK, _TIGHTEST = 1e-2, 1e-10
 
 
 def solve(
@@ -61,10 +60,11 @@ def solve(
     outputs: tuple[str, ...] | None = None,
     tallies: tuple[Tally, ...] = (),
     dense: tuple[str, ...] = (),
+    states: np.ndarray | None = None,
     rtol: float | None = None,
     atol: float | None = None,
-    max_steps: int = 1_000_000,
-    backend: str = "compiled",
+    max_steps: int = 100_000,
+    backend: str | None = None,
     threads: int | None = None,
     progress=None,
 ) -> Solution:
@@ -74,8 +74,9 @@ def solve(
     ----------
     structure : Structure
         The equations.
-    params : float array (n_subjects, n_parameters)
-        Parameters in the structure's order and internal units.
+    params : float array (n_subjects, n_parameters) or (n_subjects, n_occasions, n_parameters)
+        Parameters in the structure's order and internal units; `OCCASION` events change between
+        occasions.
     events : Events
         Doses and other events; at an output time that is also an event time the output is taken
         first (a grid point on a dose day is the trough).
@@ -83,15 +84,23 @@ def solve(
         Output times [day], ascending; a row may end in NaN.
     until : float or float array (n_subjects,), optional
         End of the integration [day]; the last output time by default.
+    outputs : tuple of str, optional
+        Outputs wanted at these times; all of the structure by default.
+    tallies : tuple of Tally
+        What to accumulate over the course, see `bcellsim.engine.tally`.
     dense : tuple of str
         Outputs whose continuous solution is wanted as well.
+    states : float array (n_subjects, n_states), optional
+        Solver's states to begin with, as `SAVE` events keep them, instead of the baseline.
     rtol, atol : float, optional
         Relative tolerance, and absolute tolerance as a multiple of each state's scale; by default
         those of the backend in `TOLERANCES`.
     max_steps : int
-        Largest number of steps per subject.
-    backend : str
-        One of `BACKENDS`.
+        Largest number of steps per subject; one that reaches it, or cannot go on, is solved anew by
+        the stiff fall-back, LSODA, with the same limit.
+    backend : str, optional
+        One of `BACKENDS`; by default the compiled one for more than `HANDFUL` subjects, and for
+        tolerances tighter than the other can keep.
     threads : int, optional
         Threads; all available ones by default. Results do not depend on it.
     progress : callable(done, total), optional
@@ -104,74 +113,154 @@ def solve(
     Raises
     ------
     ValueError
-        If shapes disagree, times are not ascending or not finite, or the backend is unknown.
+        If shapes disagree, times are not ascending or not finite, an event is not one of the
+        structure or lies after the end, or the backend is unknown.
     """
+    task = checked(
+        structure, params, events, times,
+        until=until, outputs=outputs, tallies=tallies, dense=dense, states=states,
+    )  # fmt: skip
+    if backend is None:
+        few = len(task.params) <= HANDFUL and (rtol is None or rtol >= _TIGHTEST)
+        backend = "reference" if few else "compiled"
     if backend not in BACKENDS:
         raise ValueError(unknown("backend", backend, BACKENDS))
-    default = TOLERANCES[backend]
-    rtol, atol = (default[0] if rtol is None else rtol), (default[1] if atol is None else atol)
-    task = _check(structure, params, events, times, until, outputs, tallies, dense)
+    tolerances = _tolerances(backend, rtol, atol)
+    options = {"max_steps": max_steps, "threads": threads}
+    found, course = _run(backend)(task, **tolerances, **options, progress=progress)
+    stiff = np.zeros(len(task.params), dtype=bool)
+    if backend == "compiled":
+        stiff = (found.status == STEP_LIMIT) | (found.status == STEP_SIZE)
+        if stiff.any():
+            course = _solve_stiff(task, np.flatnonzero(stiff), found, course, tolerances, options)
+    return Solution(
+        found.values, found.status, found.counts[:, 0], found.counts[:, 1], backend,
+        tolerances["rtol"], tolerances["atol"], course, found.saved, found.tallies, tuple(tallies),
+        stiff,
+    )  # fmt: skip
+
+
+def _run(backend):
     if backend == "reference":
         from bcellsim.engine.reference import solve as run
     else:
         from bcellsim.engine.compiled import solve as run
-    found, continuous = run(
-        task, rtol=rtol, atol=atol, max_steps=max_steps, threads=threads, progress=progress
-    )
-    return Solution(
-        found.values, found.status, found.counts[:, 0], found.counts[:, 1], backend, rtol, atol,
-        continuous, found.saved, found.tallies, tuple(tallies),
+    return run
+
+
+def _tolerances(backend, rtol, atol):
+    default = TOLERANCES[backend]
+    found = {
+        "rtol": default[0] if rtol is None else rtol,
+        "atol": default[1] if atol is None else atol,
+    }
+    for name, value in found.items():
+        if not 0.0 < value < 1.0:
+            raise ValueError(f"{name} = {value}: a number between 0 and 1 is wanted")
+    return found
+
+
+def _solve_stiff(task, subjects, found, course, tolerances, options):
+    """Solve subjects anew by the reference backend, in place; return the continuous solution."""
+    tighter = {name: max(_TIGHTEST, _FALL_BACK * value) for name, value in tolerances.items()}
+    tighter["atol"] = _FALL_BACK * tolerances["atol"]
+    again, part = _run("reference")(task.part(subjects), **tighter, **options, progress=None)
+    for whole, piece in zip(found, again, strict=True):
+        whole[subjects] = piece
+    return course and course.replaced(subjects, part)
+
+
+def follow(
+    structure: Structure,
+    params: np.ndarray,
+    trials: np.ndarray,
+    events: Events,
+    times: np.ndarray,
+    *,
+    outputs: tuple[str, ...] | None = None,
+    until: float | np.ndarray | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = 100_000,
+    threads: int | None = None,
+) -> np.ndarray:
+    """Solve subjects, and trial parameters of each on that subject's own steps.
+
+    So solved, a small change of a parameter shows in the outputs without the noise of adaptive
+    steps. The compiled backend does it, without the stiff fall-back.
+
+    Parameters
+    ----------
+    structure, events, times, outputs, until, rtol, atol, max_steps, threads
+        As for `solve`.
+    params : float array (n_subjects, n_parameters)
+        Parameters of the subjects.
+    trials : float array (n_subjects, n_trials, n_parameters)
+        Parameters of the trials.
+
+    Returns
+    -------
+    float array (n_subjects, 1 + n_trials, n_times, n_outputs)
+        Outputs of each subject and of its trials; NaN where it could not be solved.
+
+    Raises
+    ------
+    ValueError
+        As `solve`, and if parameters change by occasion.
+    """
+    from bcellsim.engine.sensitivity import follow as run
+
+    task = checked(structure, params, events, times, until=until, outputs=outputs)
+    options = {"max_steps": max_steps, "threads": threads, "progress": None}
+    tolerances = _tolerances("sensitivities", rtol, atol)
+    return run(task, np.asarray(trials, dtype=np.float64), **tolerances, **options)
+
+
+def differences(
+    structure: Structure,
+    params: np.ndarray,
+    directions: np.ndarray,
+    events: Events,
+    times: np.ndarray,
+    *,
+    outputs: tuple[str, ...] | None = None,
+    until: float | np.ndarray | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = 100_000,
+    threads: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return outputs and their sensitivities: derivatives along directions of the parameters.
+
+    Parameters
+    ----------
+    structure, params, events, times, outputs, until, rtol, atol, max_steps, threads
+        As for `follow`.
+    directions : float array (n_subjects, n_directions, n_parameters)
+        Change of the parameters per unit along each direction: a column of the identity for one
+        parameter, times the parameter for its logarithm.
+
+    Returns
+    -------
+    values : float array (n_subjects, n_times, n_outputs)
+        The outputs.
+    derivatives : float array (n_subjects, n_times, n_outputs, n_directions)
+        Their derivatives.
+
+    Raises
+    ------
+    ValueError
+        As `follow`.
+    """
+    from bcellsim.engine.sensitivity import STEP
+
+    params = np.asarray(params, dtype=np.float64)
+    change = STEP * np.asarray(directions, dtype=np.float64)
+    trials = np.concatenate([params[:, None] + change, params[:, None] - change], axis=1)
+    values = follow(
+        structure, params, trials, events, times, outputs=outputs, until=until, rtol=rtol,
+        atol=atol, max_steps=max_steps, threads=threads,
     )  # fmt: skip
-
-
-def _check(structure, params, events, times, until, outputs, tallies, dense) -> Task:
-    params = np.ascontiguousarray(params, dtype=np.float64)
-    if params.ndim == 2:
-        params = params[:, None]
-    if params.ndim != 3 or params.shape[2] != len(structure.parameters):
-        raise ValueError(
-            f"params has shape {params.shape}; structure {structure.name} wants "
-            f"(n_subjects, {len(structure.parameters)})"
-        )
-    n = len(params)
-    times = np.ascontiguousarray(np.atleast_2d(np.asarray(times, dtype=np.float64)))
-    if times.ndim != 2 or len(times) not in (1, n):
-        raise ValueError(f"times has shape {times.shape}; (n_times,) or ({n}, n_times) is wanted")
-    if events.schedule.shape != (n,):
-        raise ValueError(f"events are for {len(events.schedule)} subjects, params for {n}")
-    filled = np.where(np.isnan(times), np.inf, times)
-    if np.any(filled[:, 1:] < filled[:, :-1]) or np.any(np.isinf(times)):
-        raise ValueError("output times must be finite and in ascending order")
-    outputs = structure.outputs if outputs is None else outputs
-    for name in (*dense, *outputs, *(tally.output for tally in tallies)):
-        if name not in structure.outputs:
-            raise ValueError(unknown("output", name, structure.outputs))
-    events = events.marked({mark for tally in tallies for mark in tally.marks})
-    begin, end = _span(events, times, until, n)
-    recorded = np.array([structure.outputs.index(name) for name in dense], dtype=np.int64)
-    wanted = np.array([structure.outputs.index(name) for name in outputs], dtype=np.int64)
-    states = np.empty((0, len(structure.states)))
-    asked = tuple((structure.outputs.index(tally.output), tally) for tally in tallies)
-    return Task(
-        structure, params, events, begin, end, times, wanted, recorded, states, tallies=asked
-    )
-
-
-def _span(events, times, until, n):
-    """Return when each subject begins (its first event or output) and ends [day]."""
-    first = np.full(len(events.clock), np.inf)
-    for s, a in enumerate(events.start[:-1]):
-        if a < events.start[s + 1]:
-            first[s] = events.time[a]
-    begin = first[events.schedule]
-    if until is None:
-        if times.shape[1] == 0:
-            raise ValueError("give output times, or until")
-        until = np.fmax.reduce(times, axis=1)
-    if times.shape[1]:
-        begin = np.fmin(begin, times[:, 0])
-    end = np.broadcast_to(np.asarray(until, dtype=np.float64), (n,)).copy()
-    begin = np.minimum(np.broadcast_to(begin, (n,)), end)
-    if not (np.all(np.isfinite(begin)) and np.all(np.isfinite(end))):
-        raise ValueError("the time span of the integration is not finite")
-    return begin, end
+    n = change.shape[1]
+    derivatives = (values[:, 1 : 1 + n] - values[:, 1 + n :]) / (2.0 * STEP)
+    return values[:, 0], np.moveaxis(derivatives, 1, -1)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bcellsim.structures import Structure
+
 #: Add `value` (times the scaling parameter) to a state [mg].
 DOSE = 0
 #: Set the rate of infusion into a state [mg/day] (times the scaling parameter); 0 ends it.
@@ -83,6 +85,56 @@ class Events:
             clock=np.array(clocks, dtype=np.float64),
             schedule=np.asarray(schedule, dtype=np.int64),
         )
+
+    def check(self, structure: Structure, n_occasions: int) -> None:
+        """Raise ValueError if an event names nothing, is not a finite number or out of order."""
+        length = {
+            DOSE: len(structure.states), RATE: len(structure.states),
+            MULTIPLY: len(structure.states), FACTOR: len(structure.parameters),
+            OCCASION: n_occasions,
+        }  # fmt: skip
+        n_schedules = len(self.start) - 1
+        if len(self.schedule) and not 0 <= self.schedule.min() <= self.schedule.max() < n_schedules:
+            raise ValueError(
+                f"a subject follows a schedule that is none of the {n_schedules} given"
+            )
+        bad = ~np.isfinite(self.time) | ~np.isfinite(self.value)
+        for kind, n in length.items():
+            bad |= (self.kind == kind) & ((self.index < 0) | (self.index >= n))
+        bad |= (self.kind < DOSE) | (self.kind > MARK) | (self.scale >= len(structure.parameters))
+        bad |= (self.kind == SAVE) & (self.index < 0)
+        if bad.any():
+            r = int(np.argmax(bad))
+            raise ValueError(
+                f"event {r} (time {self.time[r]:g} d, kind {self.kind[r]}, index {self.index[r]}, "
+                f"value {self.value[r]:g}) is not one of structure {structure.name}"
+            )
+        ordered = np.diff(self.time) >= 0
+        ordered[
+            self.start[1:-1][(self.start[1:-1] > 0) & (self.start[1:-1] < len(self.time))] - 1
+        ] = 1
+        if not ordered.all():
+            r = int(np.argmin(ordered))
+            raise ValueError(
+                f"events out of order: {self.time[r]:g} d comes before {self.time[r + 1]:g} d"
+            )
+
+    def check_horizon(self, end: np.ndarray) -> None:
+        """Raise ValueError if something is to happen after the end of all who follow a schedule.
+
+        What began before may end after it: infusions and factors.
+        """
+        latest = np.full(len(self.start) - 1, -np.inf)
+        np.maximum.at(latest, self.schedule, end)
+        of = np.repeat(np.arange(len(latest)), np.diff(self.start))
+        late = (self.time > latest[of]) & (latest[of] > -np.inf)
+        late &= (self.kind != RATE) & (self.kind != FACTOR) & (self.kind != MARK)
+        if late.any():
+            r = int(np.argmax(late))
+            raise ValueError(
+                f"an event at {self.time[r]:g} d is after the end of the integration at "
+                f"{latest[of[r]]:g} d; give a later `until`, or leave it out"
+            )
 
     @property
     def n_saved(self) -> int:

@@ -17,7 +17,7 @@ from bcellsim.engine.solution import NODES, NOT_FINITE, OK, STEP_LIMIT, STEP_SIZ
 #: Tighter than this LSODA stalls in double precision on subjects with a low Hill exponent.
 TIGHTEST = 1e-10
 #: Evaluations of the right-hand side that one of `max_steps` stands for.
-_PER_STEP = 8
+_PER_STEP = 2
 #: Parts of a step of LSODA, each of which is recorded as a polynomial of degree four.
 _PARTS = 4
 

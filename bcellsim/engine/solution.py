@@ -14,8 +14,8 @@ OK, STEP_LIMIT, STEP_SIZE, NOT_FINITE = range(4)
 #: What each status of a subject means, and what to try.
 STATUS = {
     OK: "solved",
-    STEP_LIMIT: "step limit reached; try a larger `max_steps` or a looser `rtol`",
-    STEP_SIZE: "step size too small to advance; the equations are too stiff or singular there",
+    STEP_LIMIT: "step limit reached, by the stiff method too; try a larger `max_steps` or `rtol`",
+    STEP_SIZE: "step size too small to advance, by the stiff method too; the equations blow up",
     NOT_FINITE: "a parameter, or the solution, is not a finite number",
 }
 
@@ -55,6 +55,18 @@ class Dense:
             width=table[:, 1],
             nodes={name: table[:, 2 + 5 * i : 7 + 5 * i] for i, name in enumerate(outputs)},
         )
+
+    def replaced(self, subjects: np.ndarray, other: Dense) -> Dense:
+        """Return this solution with that of some subjects taken from another."""
+        names = list(self.nodes)
+        tables = self._tables(names)
+        for i, table in zip(subjects, other._tables(names), strict=True):
+            tables[i] = table
+        return Dense.of(tables, names)
+
+    def _tables(self, names):
+        columns = [self.time[:, None], self.width[:, None], *(self.nodes[name] for name in names)]
+        return np.split(np.concatenate(columns, axis=1), self.start[1:-1])
 
 
 class Found(NamedTuple):
@@ -103,6 +115,8 @@ class Solution:
         The two numbers of each tally; NaN where a subject has failed.
     asked : tuple of Tally
         Those tallies.
+    stiff : bool array (n_subjects,)
+        Whether the stiff fall-back solved the subject.
     """
 
     values: np.ndarray
@@ -116,6 +130,7 @@ class Solution:
     saved: np.ndarray
     tallies: np.ndarray
     asked: tuple[Tally, ...]
+    stiff: np.ndarray
 
     def tally(self, asked: Tally) -> np.ndarray:
         """Return one tally of every subject (n_subjects, 2)."""

@@ -2,7 +2,7 @@
 
 lmfit minimises the sum of squares of: the whitened random effects (MAP only), the standardised
 residuals, and sqrt(-2 log P) of each censored row. The Jacobian comes from central differences of
-all parameters solved in one call of the engine.
+all parameters, which the engine solves on one sequence of steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from bcellsim.draws import normals
-from bcellsim.engine import solve
+from bcellsim.engine import follow, solve
 from bcellsim.fit.likelihood import standardised_residuals
 from bcellsim.fit.result import Fit
 from bcellsim.library import load_model
@@ -30,14 +30,14 @@ from bcellsim.units import quantity
 
 class _Search(NamedTuple):
     rtol: float
-    step: float
     stop: float
 
 
-# The engine's tolerance, the step of the central differences on the log (or logit) scale, and when
-# lmfit stops. To find the minimum among several a coarse search will do; the best is then refined,
-# where the step's square (truncation) and the tolerance over the step (noise) stay near 1e-5.
-_COARSE, _FINE = _Search(1e-6, 1e-2, 1e-4), _Search(1e-8, 1e-3, 1e-10)
+# The engine's tolerance, and when lmfit stops. To find the minimum among several a coarse search
+# will do; the best is then refined.
+_COARSE, _FINE = _Search(1e-6, 1e-4), _Search(1e-8, 1e-10)
+# Change of the central differences on the log (or logit) scale: their error is its square.
+_CHANGE = 1e-4
 # Least squares without prior keeps a parameter within this factor of its typical value.
 _WIDEST = 1e4
 # A posterior can have several minima: of this many points drawn from the prior (without one, with
@@ -219,11 +219,9 @@ class _Problem:
         self.typical = individual_subject(
             self.model, self.covariates, np.zeros((1, len(self.model.random_effects.names)))
         )
-        last = max(self.times[-1], self.table["TIME"].max())
+        self.last = float(self.times[-1])
         # One schedule serves every trial vector: doses depend on the covariates only.
-        self.events = compile_events(
-            self.model, self.regimen, self.typical, float(np.nextafter(last, np.inf))
-        )
+        self.events = compile_events(self.model, self.regimen, self.typical, self.last)
         if self.prior:
             self.whiten = np.linalg.inv(self.model.random_effects.factor())
 
@@ -307,18 +305,27 @@ class _Problem:
         schedule = np.zeros(len(deviations), dtype=np.int64)
         return solve(
             self.model.structure, self.parameters(deviations),
-            replace(self.events, schedule=schedule), times, rtol=self.search.rtol,
-            atol=1e-2 * self.search.rtol,
+            replace(self.events, schedule=schedule), times,
+            until=max(self.last, times[-1]), backend="compiled", **self._tolerances(),
         ).values  # fmt: skip
+
+    def _tolerances(self):
+        return {"rtol": self.search.rtol, "atol": 1e-2 * self.search.rtol}
 
     def predict(self, deviations: np.ndarray) -> np.ndarray:
         """Return predictions of every row for deviations (n, n_names), shape (n, n_rows)."""
-        return self.outputs_at(self.times, deviations)[:, self.at, self.which]
+        return self._at_rows(self.outputs_at(self.times, deviations))
+
+    def _at_rows(self, outputs):
+        return outputs[:, self.at, self.which]
 
     def residuals_of(self, deviations: np.ndarray) -> np.ndarray:
         """Return the residual vectors of several deviations, shape (n, n_residuals)."""
+        return self._residuals(deviations, self.outputs_at(self.times, deviations))
+
+    def _residuals(self, deviations, outputs):
         rows = standardised_residuals(
-            self.observed, self.predict(deviations), self.sigma, self.censored, self.limit
+            self.observed, self._at_rows(outputs), self.sigma, self.censored, self.limit
         )
         # A trial step so far out that the prediction is not a number must not be attractive.
         rows = np.nan_to_num(rows, nan=1e6, posinf=1e6, neginf=-1e6)
@@ -334,12 +341,15 @@ class _Problem:
     def jacobian(self, deviation: np.ndarray) -> np.ndarray:
         """Return the derivatives with respect to the free deviations (n_residuals, n_free)."""
         free = [self.names.index(name) for name in self.free]
-        trial = np.repeat(deviation[None, :], 2 * len(free), axis=0)
-        for k, j in enumerate(free):
-            trial[2 * k, j] += self.search.step
-            trial[2 * k + 1, j] -= self.search.step
-        residuals = self.residuals_of(trial)
-        return (residuals[0::2] - residuals[1::2]).T / (2.0 * self.search.step)
+        change = np.zeros((len(free), len(deviation)))
+        change[np.arange(len(free)), free] = _CHANGE
+        trials = np.concatenate([deviation + change, deviation - change])
+        outputs = follow(
+            self.model.structure, self.parameters(deviation[None]), self.parameters(trials)[None],
+            self.events, self.times, until=self.last, **self._tolerances(),
+        )[0, 1:]  # fmt: skip
+        plus, minus = np.split(self._residuals(trials, outputs), 2)
+        return (plus - minus).T / (2.0 * _CHANGE)
 
     def subject(self, deviation: np.ndarray) -> Population:
         """Return the fitted subject, for `simulate`."""

@@ -233,7 +233,7 @@ def _determined(name, problem, error, prior_sd):
 def _curves(problem, estimate):
     import pandas as pd
 
-    times = np.linspace(min(problem.times[0], 0.0), problem.times[-1], _CURVE_POINTS)
+    times = np.unique(np.linspace(min(problem.times[0], 0.0), problem.times[-1], _CURVE_POINTS))
     typical, fitted = problem.outputs_at(times, np.stack([problem.centre(), estimate]))
     table = {"TIME": times}
     for j, name in enumerate(problem.model.structure.outputs):
