@@ -27,7 +27,7 @@ def solve(task, *, rtol, atol, max_steps, threads, progress):
     kernel = compiled_kernel(task.structure)
     threads = threads or available_threads()
     n, ev = len(task.params), task.events
-    found = Found.empty(task)
+    found = Found.empty(task, values=None)
     used = np.zeros(len(task.structure.states), np.int64)
     followed = np.zeros(len(task.structure.outputs), np.int64)
     followed[[output for output, _ in task.tallies]] = 1

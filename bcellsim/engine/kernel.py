@@ -42,7 +42,7 @@ def _advance(
         for lane in range(_W):
             left = F[_STOP + lane] - F[_T + lane]
             h = F[_H + lane]
-            moves = F[_FRESH + lane] == 0.0
+            moves = F[_FRESH + lane] < 2.0
             is_last = (1.0000001 * h >= left) & moves
             F[_LAST + lane] = _choose(is_last, 1.0, 0.0)
             F[_HS + lane] = _choose(is_last, left, _choose(moves, h, 0.0))
@@ -60,14 +60,17 @@ def _advance(
         n_due, n_ending = 0, 0
         for lane in range(_W):
             error, h, t, stop = F[_ERROR + lane], F[_HS + lane], F[_T + lane], F[_STOP + lane]
-            before, fresh = F[_H + lane], F[_FRESH + lane] > 0.0
+            before, fresh = F[_H + lane], F[_FRESH + lane]
+            # The estimate hardly sees what happens at the very beginning of the step.
+            error *= _choose(fresh > 0.0, _EVENT_CARE, 1.0)
             good, is_last = error <= 1.0, F[_LAST + lane] > 0.0
             limit = _choose(h < _EARLY, _EARLY_GROWTH, 5.0)
-            factor = min(max(0.9 * _exp(-0.2 * _log(error)), 0.2), limit)
-            after = h * _choose(error == error, factor, 0.2)
+            least = _choose(fresh > 0.0, 0.02, 0.2)
+            factor = min(max(0.9 * _exp(-0.2 * _log(error)), least), limit)
+            after = h * _choose(error == error, factor, least)
             after = _choose(good & is_last, max(after, before), after)
-            F[_H + lane] = _choose(fresh, before, after)
-            F[_FRESH + lane] = 0.0
+            F[_H + lane] = _choose(fresh > 1.0, before, after)
+            F[_FRESH + lane] = _choose(fresh > 1.0, 1.0, _choose(good, 0.0, fresh))
             reached = _choose(good, _choose(is_last, stop, t + h), t)
             due = good & (F[_NEXT + lane] <= reached)
             n_due += due

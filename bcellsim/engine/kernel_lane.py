@@ -243,7 +243,7 @@ def _arrive(F, C, lane, problem, found):
     F[_STOP + lane] = stop
     F[_H + lane] = min(F[_H + lane], _FIRST_STEP)
     # The slopes before the event are void: a step of width 0 finds the new ones.
-    F[_FRESH + lane] = 1.0
+    F[_FRESH + lane] = 2.0
     for i in range(_N):
         F[_K + _W * i + lane] = 0.0
     return False
@@ -307,8 +307,9 @@ def _finite(params, subject):
 @_compiled
 def _finish(F, C, lane, code, kinds, found):
     """Write what is known of a subject at its end."""
-    _, _, tallied, status, counts = found
+    values, _, tallied, status, counts = found
     subject = C[_SUBJECT + lane]
+    values[subject, C[_OUTPUT + lane] :] = np.nan
     status[subject] = code
     counts[subject, 0], counts[subject, 1] = F[_STEPS + lane], F[_REJECTED + lane]
     if code == _OK:
@@ -324,6 +325,7 @@ def _fill(F, C, lane, queue, last, problem, found):
         subject = queue[_FOLLOWING]
         queue[_FOLLOWING] += 1
         if not _finite(problem[0], subject):
+            found[0][subject] = np.nan
             found[3][subject] = _NOT_FINITE
         elif _take(F, C, lane, subject, problem, found):
             _finish(F, C, lane, _OK, problem[8][0], found)

@@ -188,7 +188,7 @@ class Source:
             "_CONVERTED": tuple(i in converted for i in range(self.n)),
             "_N": self.n, "_NP": len(self.equations.structure.parameters), "_W": LANES,
             "_ROWS": self.n_rows // LANES, "_COUNTERS": len(_COUNTERS),
-            "_FIRST_STEP": FIRST_STEP, "_EARLY": EARLY, "_EARLY_GROWTH": EARLY_GROWTH,
+            "_FIRST_STEP": FIRST_STEP, "_EVENT_CARE": EVENT_CARE, "_EARLY": EARLY, "_EARLY_GROWTH": EARLY_GROWTH,
             "_NODES": tuple(solution.NODES.tolist()),
         }  # fmt: skip
         counters = {name: LANES * i for i, name in enumerate(_COUNTERS)}
@@ -382,10 +382,11 @@ _SCALARS = (
 )  # fmt: skip
 _COUNTERS = ("_SUBJECT", "_ROW", "_OUTPUT", "_EVENT", "_EVENTS")
 
-#: First step after an event [day]. A low Hill exponent makes the effect rise within seconds of a
-#: dose: 1e-3 d left errors of 3e-5.
-FIRST_STEP = 1e-5
-#: Below this step [day] the next may be larger by this factor, which soon makes up for the first.
+#: First step tried after an event [day], and how much smaller its estimated error must be: what
+#: the drug does within seconds of a dose is seen by the first slope only, which has a fiftieth of
+#: its weight in the estimate.
+FIRST_STEP, EVENT_CARE = 0.1, 50.0
+#: Below this step [day] the next may be larger by this factor, which soon makes up for a small one.
 EARLY, EARLY_GROWTH = 0.1, 50.0
 
 

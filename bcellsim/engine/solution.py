@@ -79,11 +79,15 @@ class Found(NamedTuple):
     counts: np.ndarray
 
     @classmethod
-    def empty(cls, task) -> Found:
-        """Return room for the results of a task; what is not filled in is NaN."""
+    def empty(cls, task, values=np.nan) -> Found:
+        """Return room for the results of a task; what is not filled in is NaN.
+
+        With values = None the backend fills in every value itself.
+        """
         n = len(task.params)
+        shape = n, task.times.shape[1], len(task.wanted)
         return cls(
-            np.full((n, task.times.shape[1], len(task.wanted)), np.nan),
+            np.empty(shape) if values is None else np.full(shape, values),
             np.full((n, task.events.n_saved, len(task.structure.states)), np.nan),
             np.full((n, len(task.tallies), 2), np.nan),
             np.zeros(n, np.int64),
