@@ -12,6 +12,19 @@ an underscore say where the `_W` of a kind begin, or the first of several kinds.
 """
 
 
+@_inlined
+def _follow(F, C, output, tallies):
+    """Add the step of all lanes to the tallies of an output, whose polynomials are in rows `_A`."""
+    kinds, outputs, _, _, _ = tallies
+    for k in range(len(kinds)):
+        q = _ROWS * _W + k * _TALLY
+        rows = F[q : q + _TALLY]
+        if outputs[k] == output and _tally(F, rows, kinds[k]) > 0:
+            for lane in range(_W):
+                if rows[_LOOK + lane] > 0.0 and C[_SUBJECT + lane] >= 0:
+                    _look(F, rows, lane, kinds[k])
+
+
 @_compiled
 def _advance(
     F,
@@ -34,7 +47,7 @@ def _advance(
     `queue` holds the next subject, the number of lanes at work and of rows of dense output.
     """
     _, _, _, _, _, _, _, used, tallies = problem
-    kinds, outputs, _, _, _ = tallies
+    kinds = tallies[0]
     #: absolute tolerances
     while queue[_LIVE] > 0 and _stopped(halt) == 0:
         if len(recorded) and queue[_DENSE] + _W > len(dense):
@@ -79,6 +92,7 @@ def _advance(
             ends = (good & is_last) | ((not good) & stuck) | (steps >= max_steps)
             n_ending += ends
             F[_REACHED + lane] = reached
+            F[_MOVED + lane] = reached - t
             F[_STEPS + lane] = steps
             F[_REJECTED + lane] += _choose(good, 0.0, 1.0)
             F[_GOOD + lane] = _choose(good, 1.0, 0.0)
@@ -97,13 +111,8 @@ def _advance(
                     _record(F, C, lane, used, recorded, dense[queue[_DENSE]])
                     queue[_DENSE] += 1
         if len(kinds):
+            pass
             #: courses
-            for k in range(len(kinds)):
-                q, course = _ROWS * _W + k * _TALLY, _A + 9 * _W * outputs[k]
-                if _tally(F, q, kinds[k], course) > 0:
-                    for lane in range(_W):
-                        if F[q + _LOOK + lane] > 0.0 and C[_SUBJECT + lane] >= 0:
-                            _look(F, lane, q, kinds[k], course)
         #: accept
         if n_ending == 0:
             continue

@@ -16,10 +16,11 @@ _entry = njit(**_flags, nogil=True, cache=True)
 
 #: constants
 _FOLLOWING, _LIVE, _DENSE = range(3)
-# Rows of a tally: what it asks, what it has found, and which lanes need a closer look.
-_LEVEL, _OPENS, _CLOSES, _ONE, _OTHER, _LOOK = 0, _W, 2 * _W, 3 * _W, 4 * _W, 5 * _W
-_TALLY = 6 * _W
-_POINTS, _BISECTIONS = 8, 40
+# Rows of a tally: what it asks, whether its window is open, what it has found, and which lanes
+# need a closer look.
+_LEVEL, _OPENS, _CLOSES, _ACTIVE = 0, _W, 2 * _W, 3 * _W
+_ONE, _OTHER, _LOOK, _TALLY = 4 * _W, 5 * _W, 6 * _W, 7 * _W
+_POINTS, _BISECTIONS, _NEWTON = 8, 40, 6
 
 
 @intrinsic

@@ -5,19 +5,19 @@ Outputs, events, the next subject, and the closer look of tallies. See `kernel.p
 
 
 @_inlined
-def _value(F, course, lane, theta):
+def _value(F, lane, theta):
     """Return an output at a position of the step, from its powers."""
-    a = course + lane
+    a = _A + lane
     power = F[a + 3 * _W] + theta * F[a + 4 * _W]
     return F[a] + theta * (F[a + _W] + theta * (F[a + 2 * _W] + theta * power))
 
 
 @_compiled
-def _root(F, course, lane, low, high, level, rising):
+def _root(F, lane, low, high, level, rising):
     """Return where an output crosses a level between two positions."""
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        if (_value(F, course, lane, middle) > level) == rising:
+        if (_value(F, lane, middle) > level) == rising:
             high = middle
         else:
             low = middle
@@ -25,136 +25,131 @@ def _root(F, course, lane, low, high, level, rising):
 
 
 @_compiled
-def _extreme(F, course, lane, low, high, sign):
-    """Return where sign x an output is smallest between two positions."""
-    best, step = low, (high - low) / _POINTS
+def _extreme(F, lane, sign):
+    """Return where sign x an output is smallest: by Newton from the best of nine points."""
+    best, theta = 0.0, 0.0
     for j in range(1, _POINTS + 1):
-        theta = low + j * step
-        if sign * _value(F, course, lane, theta) < sign * _value(F, course, lane, best):
+        theta = j / _POINTS
+        if sign * _value(F, lane, theta) < sign * _value(F, lane, best):
             best = theta
-    low, high = max(low, best - step), min(high, best + step)
-    for _ in range(_BISECTIONS):
-        a, b = high - 0.6180339887498949 * (high - low), low + 0.6180339887498949 * (high - low)
-        if sign * _value(F, course, lane, a) < sign * _value(F, course, lane, b):
-            high = b
-        else:
-            low = a
-    middle = 0.5 * (low + high)
-    if sign * _value(F, course, lane, middle) < sign * _value(F, course, lane, best):
-        return middle
-    return best
+    a, theta = _A + lane, best
+    c1, c2, c3, c4 = F[a + _W], F[a + 2 * _W], F[a + 3 * _W], F[a + 4 * _W]
+    for _ in range(_NEWTON):
+        slope = c1 + theta * (2.0 * c2 + theta * (3.0 * c3 + theta * 4.0 * c4))
+        curvature = 2.0 * c2 + theta * (6.0 * c3 + theta * 12.0 * c4)
+        if not sign * curvature > 0.0:
+            return best
+        theta = min(max(theta - slope / curvature, best - 1.0 / _POINTS), best + 1.0 / _POINTS)
+    theta = min(max(theta, 0.0), 1.0)
+    better = sign * _value(F, lane, theta) < sign * _value(F, lane, best)
+    return theta if better else best
 
 
 @_compiled
-def _look(F, lane, q, kind, course):
-    """Follow an output through the part of a step that lies in the window of a tally."""
-    h, t, level = F[_HS + lane], F[_T + lane], F[q + _LEVEL + lane]
-    low = max((F[q + _OPENS + lane] - t) / h, 0.0)
-    high = min((F[q + _CLOSES + lane] - t) / h, 1.0)
-    one, other = F[q + _ONE + lane], F[q + _OTHER + lane]
+def _look(F, T, lane, kind):
+    """Follow an output through a step in which something happens to a tally."""
+    h, t, level = F[_HS + lane], F[_T + lane], T[_LEVEL + lane]
+    one, other = T[_ONE + lane], T[_OTHER + lane]
     if kind in (_LOWEST, _HIGHEST):
         sign = 1.0 if kind == _LOWEST else -1.0
-        theta = _extreme(F, course, lane, low, high, sign)
-        value = _value(F, course, lane, theta)
+        theta = _extreme(F, lane, sign)
+        value = _value(F, lane, theta)
         if not sign * value >= sign * one:
-            F[q + _ONE + lane], F[q + _OTHER + lane] = value, t + theta * h
+            T[_ONE + lane], T[_OTHER + lane] = value, t + theta * h
         return
-    if kind == _INTEGRAL:
-        total, from_, to = 0.0, low, high
-        for m in range(5):
-            total += F[course + m * _W + lane] * (to - from_) / (m + 1)
-            from_, to = from_ * low, to * high
-        F[q + _ONE + lane] = one + h * total
-        F[q + _OTHER + lane] = other + h * (high - low)
-        return
-    before = low
-    was_above = _value(F, course, lane, low) > level
+    before, was_above = 0.0, F[_A + lane] > level
     if kind == _BELOW:
         if not was_above and one == np.inf:
-            one = t + low * h
+            one = t
         elif was_above and one < np.inf and other == np.inf:
-            other = t + low * h
+            other = t
     for j in range(1, _POINTS + 1):
-        theta = low + (high - low) * j / _POINTS
-        above = _value(F, course, lane, theta) > level
+        theta = j / _POINTS
+        above = _value(F, lane, theta) > level
         root = theta
         if above != was_above:
-            root = _root(F, course, lane, before, theta, level, above)
+            root = _root(F, lane, before, theta, level, above)
         if kind == _ABOVE:
             if above or was_above:
                 one += h * ((root - before) if was_above else (theta - root))
-                other = 1.0
         elif above != was_above:
             if not above and one == np.inf:
                 one = t + root * h
             elif above and one < np.inf and other == np.inf:
                 other = t + root * h
         before, was_above = theta, above
-    if kind == _ABOVE and other == 0.0:
-        theta = _extreme(F, course, lane, low, high, -1.0)
-        other = 1.0 if _value(F, course, lane, theta) > level else 0.0
-    F[q + _ONE + lane], F[q + _OTHER + lane] = one, other
+    if kind == _ABOVE and one == 0.0:
+        theta = _extreme(F, lane, -1.0)
+        other = max(other, 1.0 if _value(F, lane, theta) > level else 0.0)
+    T[_ONE + lane], T[_OTHER + lane] = one, other
 
 
 @_inlined
-def _tally(F, q, kind, course):
-    """Add a step of all lanes to a tally; return how many lanes need a closer look."""
+def _tally(F, T, kind):
+    """Add a step of all lanes to a tally, rows `T`; return how many lanes need a closer look."""
     n = 0
-    if kind in (_ABOVE, _BELOW):
+    if kind == _ABOVE:
         for lane in range(_W):
-            t, level, one = F[_T + lane], F[q + _LEVEL + lane], F[q + _ONE + lane]
-            span = min(F[_REACHED + lane], F[q + _CLOSES + lane]) - max(t, F[q + _OPENS + lane])
-            low, high = F[course + 5 * _W + lane], F[course + 6 * _W + lane]
-            if kind == _ABOVE:
-                entire = (low > level) & (span > 0.0)
-                look = (low <= level) & (high > level) & (span > 0.0)
-                F[q + _ONE + lane] = one + _choose(entire, span, 0.0)
-                other = F[q + _OTHER + lane]
-                F[q + _OTHER + lane] = _choose(entire, 1.0, other)
-            else:
-                done = F[q + _OTHER + lane] < np.inf
-                waits = one == np.inf
-                look = (waits & (low <= level)) | ((not waits) & (not done) & (high > level))
-                look = look & (span > 0.0)
-            F[q + _LOOK + lane] = _choose(look, 1.0, 0.0)
+            level, days = T[_LEVEL + lane], F[_MOVED + lane] * T[_ACTIVE + lane]
+            low, high = F[_A + 5 * _W + lane], F[_A + 6 * _W + lane]
+            T[_ONE + lane] += _choose(low > level, days, 0.0)
+            look = (low <= level) & (high > level) & (days > 0.0)
+            T[_LOOK + lane] = _choose(look, 1.0, 0.0)
+            n += look
+    elif kind == _BELOW:
+        for lane in range(_W):
+            level, days = T[_LEVEL + lane], F[_MOVED + lane] * T[_ACTIVE + lane]
+            waits, done = T[_ONE + lane] == np.inf, T[_OTHER + lane] < np.inf
+            low, high = F[_A + 5 * _W + lane], F[_A + 6 * _W + lane]
+            happens = _choose(waits, level - low, high - level) >= 0.0
+            look = happens & (not done) & (days > 0.0)
+            T[_LOOK + lane] = _choose(look, 1.0, 0.0)
             n += look
     elif kind == _INTEGRAL:
         for lane in range(_W):
-            t, reached, h = F[_T + lane], F[_REACHED + lane], F[_HS + lane]
-            opens, closes = F[q + _OPENS + lane], F[q + _CLOSES + lane]
-            inside = (t >= opens) & (reached <= closes) & (reached > t)
-            look = (not inside) & (min(reached, closes) > max(t, opens))
-            a = course + lane
-            area = F[a] + 0.5 * F[a + _W] + F[a + 2 * _W] / 3.0 + 0.25 * F[a + 3 * _W]
-            area = h * (area + 0.2 * F[a + 4 * _W])
-            F[q + _ONE + lane] += _choose(inside, area, 0.0)
-            F[q + _OTHER + lane] += _choose(inside, h, 0.0)
-            F[q + _LOOK + lane] = _choose(look, 1.0, 0.0)
-            n += look
+            days, a = F[_MOVED + lane] * T[_ACTIVE + lane], _A + lane
+            mean = F[a] + 0.5 * F[a + _W] + F[a + 2 * _W] / 3.0 + 0.25 * F[a + 3 * _W]
+            mean += 0.2 * F[a + 4 * _W]
+            T[_ONE + lane] += _choose(days > 0.0, days * mean, 0.0)
+            T[_OTHER + lane] += days
     elif kind in (_LOWEST, _HIGHEST):
         sign = 1.0 if kind == _LOWEST else -1.0
         for lane in range(_W):
-            t, reached, one = F[_T + lane], F[_REACHED + lane], F[q + _ONE + lane]
-            opens, closes = F[q + _OPENS + lane], F[q + _CLOSES + lane]
-            bound = F[course + _choose_row(kind) + lane]
-            possible = (min(reached, closes) > max(t, opens)) & (not sign * bound >= sign * one)
-            simple = (F[course + 7 * _W + lane] > 0.0) & (t >= opens) & (reached <= closes)
-            start, end = F[course + lane], F[course + 8 * _W + lane]
+            days, one = F[_MOVED + lane] * T[_ACTIVE + lane], T[_ONE + lane]
+            bound, simple = F[_A + _bound(kind) + lane], F[_A + 7 * _W + lane] > 0.0
+            beats = (not sign * bound >= sign * one) & (days > 0.0)
+            start, end = F[_A + lane], F[_A + 8 * _W + lane]
             first = sign * start <= sign * end
             value = _choose(first, start, end)
-            better = possible & simple & (not sign * value >= sign * one)
-            other = F[q + _OTHER + lane]
-            F[q + _ONE + lane] = _choose(better, value, one)
-            F[q + _OTHER + lane] = _choose(better, _choose(first, t, reached), other)
-            look = possible & (not simple)
-            F[q + _LOOK + lane] = _choose(look, 1.0, 0.0)
+            better = beats & simple
+            when, other = _choose(first, F[_T + lane], F[_REACHED + lane]), T[_OTHER + lane]
+            T[_ONE + lane] = _choose(better, value, one)
+            T[_OTHER + lane] = _choose(better, when, other)
+            look = beats & (not simple)
+            T[_LOOK + lane] = _choose(look, 1.0, 0.0)
             n += look
     return n
 
 
 @_inlined
-def _choose_row(kind):
+def _bound(kind):
+    """Return the row of the bound below (or above) an output."""
     return 5 * _W if kind == _LOWEST else 6 * _W
+
+
+@_compiled
+def _next_edge(F, lane, tallies):
+    """Say which tallies are in their window now; return when the next window opens or closes."""
+    t, edge = F[_T + lane], np.inf
+    for k in range(len(tallies[0])):
+        q = _ROWS * _W + k * _TALLY + lane
+        opens, closes = F[q + _OPENS], F[q + _CLOSES]
+        F[q + _ACTIVE] = 1.0 if opens <= t < closes else 0.0
+        if opens > t:
+            edge = min(edge, opens)
+        if closes > t:
+            edge = min(edge, closes)
+    return edge
 
 
 @_compiled
@@ -232,20 +227,23 @@ def _apply(F, C, lane, event, problem, found):
 def _arrive(F, C, lane, problem, found):
     """Let the events of this moment act and set the next stop; return whether this is the end."""
     time = problem[4][1]
+    changed = F[_STEPS + lane] == 0.0
     while C[_EVENT + lane] < C[_EVENTS + lane] and time[C[_EVENT + lane]] <= F[_T + lane]:
+        changed |= problem[4][2][C[_EVENT + lane]] < _SAVE
         _apply(F, C, lane, C[_EVENT + lane], problem, found)
         C[_EVENT + lane] += 1
     if F[_T + lane] >= F[_END + lane]:
         return True
-    stop = F[_END + lane]
+    stop = min(F[_END + lane], _next_edge(F, lane, problem[8]))
     if C[_EVENT + lane] < C[_EVENTS + lane]:
         stop = min(stop, time[C[_EVENT + lane]])
     F[_STOP + lane] = stop
-    F[_H + lane] = min(F[_H + lane], _FIRST_STEP)
-    # The slopes before the event are void: a step of width 0 finds the new ones.
-    F[_FRESH + lane] = 2.0
-    for i in range(_N):
-        F[_K + _W * i + lane] = 0.0
+    if changed:
+        F[_H + lane] = min(F[_H + lane], _FIRST_STEP)
+        # The slopes before the event are void: a step of width 0 finds the new ones.
+        F[_FRESH + lane] = 2.0
+        for i in range(_N):
+            F[_K + _W * i + lane] = 0.0
     return False
 
 
@@ -315,6 +313,8 @@ def _finish(F, C, lane, code, kinds, found):
     if code == _OK:
         for k in range(len(kinds)):
             q = _ROWS * _W + k * _TALLY + lane
+            if kinds[k] == _ABOVE and F[q + _ONE] > 0.0:
+                F[q + _OTHER] = 1.0
             tallied[subject, k, 0], tallied[subject, k, 1] = F[q + _ONE], F[q + _OTHER]
 
 

@@ -136,7 +136,7 @@ class Source:
         self.n_rows = 0
         for name, height in (
             ("_Y", self.n), ("_NEW", self.n), ("_Z", self.n), ("_U", self.n), ("_K", 7 * self.n),
-            ("_C", 4 * self.n), ("_A", 9 * self.equations.m), ("_Q", derived),
+            ("_C", 4 * self.n), ("_A", 9), ("_Q", derived),
             ("_P", parameters), ("_X", parameters),
             *((name, 1) for name in _SCALARS),
         ):  # fmt: skip
@@ -188,7 +188,8 @@ class Source:
             "_CONVERTED": tuple(i in converted for i in range(self.n)),
             "_N": self.n, "_NP": len(self.equations.structure.parameters), "_W": LANES,
             "_ROWS": self.n_rows // LANES, "_COUNTERS": len(_COUNTERS),
-            "_FIRST_STEP": FIRST_STEP, "_EVENT_CARE": EVENT_CARE, "_EARLY": EARLY, "_EARLY_GROWTH": EARLY_GROWTH,
+            "_FIRST_STEP": FIRST_STEP, "_EVENT_CARE": EVENT_CARE,
+            "_EARLY": EARLY, "_EARLY_GROWTH": EARLY_GROWTH,
             "_NODES": tuple(solution.NODES.tolist()),
         }  # fmt: skip
         counters = {name: LANES * i for i, name in enumerate(_COUNTERS)}
@@ -323,7 +324,7 @@ class Source:
         """
         lines = []
         for o, node in enumerate(self.equations.outputs):
-            a = [self.row("_A", 9 * o + j) for j in range(9)]
+            a = [self.row("_A", j) for j in range(9)]
             body = (
                 self._state_course(node.args[1], a)
                 if self._is_state(node)
@@ -340,7 +341,8 @@ class Source:
                 "rises = (c0 <= b1) & (b1 <= b2) & (b2 <= b3) & (b3 <= b4)",
                 f"{a[7]} = _choose(falls | rises, 1.0, 0.0)",
             ]
-            lines += [f"if followed[{o}]:", *("    " + line for line in _over_lanes(body))]
+            block = [*_over_lanes(body), f"_follow(F, C, {o}, tallies)"]
+            lines += [f"if followed[{o}]:", *("    " + line for line in block)]
         return lines
 
     def _is_state(self, node):
@@ -378,7 +380,7 @@ class Source:
 
 _SCALARS = (
     "_T", "_H", "_HS", "_TM", "_STOP", "_END", "_CLOCK", "_REACHED", "_NEXT", "_ERROR", "_STEPS",
-    "_REJECTED", "_GOOD", "_DUE", "_LAST", "_FRESH", "_ENDS",
+    "_REJECTED", "_GOOD", "_DUE", "_MOVED", "_LAST", "_FRESH", "_ENDS",
 )  # fmt: skip
 _COUNTERS = ("_SUBJECT", "_ROW", "_OUTPUT", "_EVENT", "_EVENTS")
 
