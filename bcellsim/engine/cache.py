@@ -72,7 +72,7 @@ def compiled_kernel(structure: Structure) -> Kernel:
     _write_once(path, text)
     if not any(path.parent.glob(f"__pycache__/{path.stem}.solve_block-*.nbi")):
         print(
-            f'bcellsim: compiling structure "{structure.name}" (once, about 10 s)', file=sys.stderr
+            f'bcellsim: compiling structure "{structure.name}" (once, about 15 s)', file=sys.stderr
         )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
