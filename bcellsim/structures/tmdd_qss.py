@@ -36,8 +36,11 @@ def rhs(t, y, p, u, dy):
     """Write the time derivatives."""
     free = y[CENTRAL]
     kss = quasi_steady(p)
-    inverse = 1.0 / (kss + free)
-    occupancy = free * inverse
+    # One division gives 1 / (kss + L) and 1 / (1 + R kss / (kss + L)^2).
+    denominator = kss + free
+    square = denominator * denominator + y[TARGET] * kss
+    inverse = 1.0 / (denominator * square)
+    occupancy = free * square * inverse
     bound = y[TARGET] * occupancy
     ksyn = decaying(t, p[KSYN_INF], p[KSYN0] - p[KSYN_INF], p[KDES])
     kdeg = ksyn / p[R0]
@@ -48,7 +51,9 @@ def rhs(t, y, p, u, dy):
     loss = p[KOUT] * (1.0 + p[EMAX] * saturation(free, p[EC50], p[HILL]))
     homing = p[QB] / p[VC] * y[BCELL] - p[QB] / p[VB] * y[BCELL_TISSUE]
     dy[DEPOT] = u[DEPOT] - absorbed
-    dy[CENTRAL] = (d_total - occupancy * d_target) / (1.0 + y[TARGET] * kss * inverse * inverse)
+    dy[CENTRAL] = (d_total - occupancy * d_target) * (
+        denominator * denominator * denominator * inverse
+    )
     dy[PERIPHERAL] = exchange
     dy[TARGET] = d_target
     dy[BCELL] = p[KOUT] * p[B0] - loss * y[BCELL] - homing
