@@ -65,4 +65,5 @@ STRUCTURE = Structure(
     observe=observe,
     elimination=elimination,
     routes={"sc": Route("w2_depot"), "iv": Route("w2_central")},
+    linear=("w2_depot", "w2_central", "w2_peripheral"),
 )

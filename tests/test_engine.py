@@ -1,23 +1,18 @@
 """The engine: the compiled backend against the reference, and what every solve must keep."""
 
-import sys
 from dataclasses import replace
 
 import cases
 import numpy as np
 import pytest
 from cases import one, solve
-from scipy.linalg import expm
 
 from bcellsim.engine import NODES, STATUS, Events
-from bcellsim.engine.cache import compiled_kernel
 from bcellsim.engine.events import FACTOR, MULTIPLY, RESET
-from bcellsim.engine.lower import kernel_source
 from bcellsim.structures import get_structure
 
 DEFAULT_ERROR = 1e-5  # of a count, of max(B, 0.001 b0): ten times the default rtol
 OTHER_OUTPUT_ERROR = 1e-5  # of max(C, 0.001 of the subject's largest C)
-LINEAR = 1e-6  # the default rtol; the closed form is exact
 SAME = 1e-6  # a restart or another grid changes steps, so values within the tolerance only
 POLYNOMIAL = 1e-9  # five nodes fix a polynomial of degree four up to roundings
 TIMES = np.linspace(0.0, 400.0, 134)
@@ -40,7 +35,7 @@ def take(events, subjects):
 
 
 @each
-@pytest.mark.parametrize(("n", "seed"), [(30, 10), (200, 100), (200, 777)])
+@pytest.mark.parametrize(("n", "seed"), [(30, 10), (60, 777)])
 def test_agrees_with_the_reference(structure, n, seed):
     vectors, events, times = many(structure, n, seed)
     expected = solve(structure, vectors, events, times, **cases.REFERENCE)
@@ -66,76 +61,7 @@ def test_tighter_tolerance_gives_smaller_error(structure):
     assert errors[0] > 5 * errors[1] > 25 * errors[2]
 
 
-def exact_turnover(vector, rows, times):
-    """Return the concentration of linear PK by matrix exponentials, event by event."""
-    p = dict(zip(TURNOVER.parameters, vector, strict=True))
-    a = np.zeros((6, 6))  # depot, central, peripheral, and their constant inputs
-    a[0, 0], a[1, 0] = -p["ka"], p["ka"]
-    a[1, 1:3] = -(p["cl"] + p["q"]) / p["vc"], p["q"] / p["vp"]
-    a[2, 1:3] = p["q"] / p["vc"], -p["q"] / p["vp"]
-    a[:3, 3:] = np.eye(3)
-    conc, y, now = [], np.zeros(6), 0.0
-    stops = sorted([(t, 0, None) for t in times] + [(row[0], 1, row) for row in rows],
-                   key=lambda stop: stop[:2])  # fmt: skip
-    for time, _, row in stops:
-        y, now = expm(a * (time - now)) @ y, time
-        if row is None:
-            conc.append(y[1] / p["vc"])
-            continue
-        _, kind, state, value, scale = row
-        value *= vector[scale] if scale >= 0 else 1.0
-        if kind == cases.DOSE:
-            y[state] += value
-        else:
-            y[3 + state] = value
-    return np.array(conc)
-
-
-@pytest.mark.parametrize("backend", ["compiled", "reference"])
-def test_linear_pk_against_the_matrix_exponential(backend):
-    vectors = np.vstack([cases.changed(TURNOVER, cl_t=0.0), cases.random_vectors(TURNOVER, 4, 40)])
-    cases.parameter(TURNOVER, "cl_t", vectors)[:] = 0.0
-    rows = [cases.dose(TURNOVER, 0.0, 20.0, "sc"), *cases.infusion(TURNOVER, 14.0, 500.0, 4 / 24,
-            "iv"), *cases.infusion(TURNOVER, 30.0, 100.0, 5.0, "sc")]  # fmt: skip
-    rows.append(cases.dose(TURNOVER, 42.0, 300.0, "iv"))
-    times = np.sort(np.r_[np.linspace(0, 90, 31), 14.0 + np.linspace(0, 0.3, 10)])
-    events = Events.from_rows([rows], np.zeros(len(vectors), int))
-    values = solve(TURNOVER, vectors, events, times, backend=backend).values
-    expected = np.array([exact_turnover(vector, rows, times) for vector in vectors])
-    if backend == "compiled":
-        assert values[..., 0] == pytest.approx(expected, rel=LINEAR, abs=1e-12)
-    values = solve(TURNOVER, vectors, events, times, backend=backend, rtol=1e-9, atol=1e-11).values
-    assert values[..., 0] == pytest.approx(expected, rel=20e-9, abs=1e-12)
-
-
-# A subject's result is its own
-
-
-@each
-def test_same_bits_in_any_order_chunk_and_number_of_threads(structure):
-    vectors, events, times = many(structure, 70)
-    whole = solve(structure, vectors, events, times, threads=1)
-    for threads in (2, 4):
-        again = solve(structure, vectors, events, times, threads=threads)
-        assert np.array_equal(again.values, whole.values)
-        assert np.array_equal(again.steps, whole.steps)
-    order = np.random.default_rng(0).permutation(len(vectors))
-    for subjects in (order, np.arange(5), np.arange(66, 70), [33], np.repeat([2, 9], 3)):
-        part = solve(structure, vectors[subjects], take(events, subjects), times)
-        assert np.array_equal(part.values, whole.values[subjects])
-
-
-@each
-def test_own_times_for_each_subject(structure):
-    vectors, events, times = many(structure, 3)
-    own = np.full((3, 20), np.nan)
-    for i, count in enumerate((20, 7, 1)):
-        own[i, :count] = times[:count]
-    values = solve(structure, vectors, events, own, until=400.0).values
-    shared = solve(structure, vectors, events, times).values
-    for i, count in enumerate((20, 7, 1)):
-        assert np.array_equal(values[i, :count], shared[i, :count])
-        assert np.all(np.isnan(values[i, count:]))
+# Where steps stop does not matter
 
 
 @each
@@ -200,7 +126,8 @@ def test_dense_solution_agrees_with_the_values(structure):
                 theta, np.linalg.solve(np.vander(NODES, increasing=True), nodes[step])
             )
             # An output that is not linear in the states is a polynomial only nearly.
-            tolerance = POLYNOMIAL if name == "bcell" else 1e-5
+            exact = name == "bcell" and not solution.closed_form[i]
+            tolerance = POLYNOMIAL if exact else 1e-5
             scale = solution.values[i, :, o].max() + 1e-12
             assert abs(value - solution.values[i, j, o]) < tolerance * scale
 
@@ -411,73 +338,3 @@ def test_rows_of_times_may_end_in_several_nan():
     times = [[0.0, 1.0, 2.0], [0.0, np.nan, np.nan]]
     solution = solve(KPD, vectors, Events.from_rows([[]], [0, 0]), times)
     assert solution.values[1, 0, 1] == solution.values[0, 0, 1]
-
-
-def test_progress_ends_at_the_total():
-    vectors, events, times = many(KPD, 70)
-    for threads in (1, 2):
-        seen = []
-        solve(KPD, vectors, events, times, threads=threads,
-              progress=lambda done, total, seen=seen: seen.append((done, total)))  # fmt: skip
-        assert seen[-1] == (70, 70)
-        assert seen == sorted(seen)
-
-
-def test_an_error_in_progress_stops_the_run():
-    vectors, events, times = many(KPD, 70)
-
-    def stop(done, total):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        solve(KPD, vectors, events, times, threads=2, progress=stop)
-
-
-# Lowering and the cache
-
-
-def with_numpy(t, y, p, u, dy):
-    dy[0] = np.exp(y[0])
-
-
-def test_a_structure_that_uses_numpy_is_refused():
-    message = r"test_engine.py, line \d+, function with_numpy: \"np\" cannot be lowered; use floats"
-    with pytest.raises(ValueError, match=message):
-        kernel_source(replace(KPD, rhs=with_numpy))
-
-
-def test_a_structure_without_a_source_is_refused():
-    space = {}
-    exec("def typed(t, y, p, u, dy):\n    dy[0] = 1.0", space)
-    with pytest.raises(ValueError, match="function typed: its source cannot be read"):
-        kernel_source(replace(KPD, rhs=space["typed"]))
-
-
-def test_the_cache_folder_is_honoured(tmp_path, monkeypatch, capsys):
-    vectors, events, times = many(KPD, 2)
-    known = solve(KPD, vectors, events, times).values
-    capsys.readouterr()
-    monkeypatch.setenv("BCELLSIM_CACHE_DIR", str(tmp_path))
-    for message in ('bcellsim: compiling structure "kpd"', ""):
-        compiled_kernel.cache_clear()
-        assert np.array_equal(solve(KPD, vectors, events, times).values, known)
-        seen = capsys.readouterr()
-        assert message in seen.err
-        assert bool(seen.err) == bool(message)
-        assert seen.out == ""
-    files = list(tmp_path.glob("kpd_*.py"))
-    assert len(files) == 1
-    assert list(tmp_path.glob("__pycache__/kpd_*.nbi"))
-    assert files[0].stem in sys.modules
-    compiled_kernel.cache_clear()
-
-
-def test_an_unwritable_cache_folder_is_replaced(tmp_path, monkeypatch):
-    from bcellsim.engine.cache import cache_directory
-
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    monkeypatch.setenv("BCELLSIM_CACHE_DIR", str(blocked / "kernels"))
-    folder = cache_directory()
-    assert folder.is_dir()
-    assert blocked not in folder.parents

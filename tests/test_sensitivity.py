@@ -67,7 +67,10 @@ def test_the_subject_itself_is_solved_as_ever(structure):
     trials = np.repeat(vectors[:, None], 20, axis=1) * 1.01  # two groups of lanes
     values = follow(structure, vectors, trials, events, TIMES, until=400.0)
     alone = solve(structure, vectors, events, TIMES, until=400.0, rtol=1e-8, atol=1e-10).values
-    assert np.array_equal(values[:, 0], alone)
+    if structure.linear:  # which `solve` may take by the closed form
+        assert values[:, 0] == pytest.approx(alone, rel=1e-6, abs=1e-6)
+    else:
+        assert np.array_equal(values[:, 0], alone)
     # The same trial gives the same bits in any lane and group.
     assert np.array_equal(values[:, 1:], np.repeat(values[:, 1:2], 20, axis=1))
     some = follow(structure, vectors, trials[:, :3], events, TIMES, until=400.0, threads=1)
@@ -128,7 +131,8 @@ def test_stiff_subjects_go_to_the_fall_back(structure):
     events = Events.from_rows([rows], np.zeros(12, int))
     asked = {"max_steps": 10_000, "dense": ("bcell",), "until": 365.0}
     solution = solve(structure, vectors, events, TIMES, **asked)
-    assert np.flatnonzero(solution.stiff).tolist() == [3, 7]
+    # What goes by the closed form finds nothing here stiff.
+    assert np.array_equal(solution.stiff, np.isin(np.arange(12), [3, 7]) & ~solution.closed_form)
     assert np.all(solution.status == 0)
     exact = solve(structure, vectors[[3, 7]], Events.from_rows([rows], [0, 0]), TIMES,
                   **cases.REFERENCE)  # fmt: skip

@@ -136,7 +136,7 @@ def solve(
     return Solution(
         found.values, found.status, found.counts[:, 0], found.counts[:, 1], backend,
         tolerances["rtol"], tolerances["atol"], course, found.saved, found.tallies, tuple(tallies),
-        stiff,
+        stiff, found.closed_form,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bcellsim.engine.lower import Source
+from bcellsim.engine.lower_closed import ClosedSource
 from bcellsim.structures import Structure
 
 
@@ -62,17 +63,27 @@ class Kernel(NamedTuple):
 
 @cache
 def compiled_kernel(structure: Structure) -> Kernel:
-    """Return the kernel of a structure, compiled or loaded from the cache."""
+    """Return the kernel that integrates all states, compiled or loaded from the cache."""
+    return _made(Source(structure), structure.name)
+
+
+@cache
+def closed_form_kernel(structure: Structure) -> Kernel:
+    """Return the kernel for linear drug states in closed form; raise ValueError if they are not."""
+    return _made(ClosedSource(structure), f"{structure.name}_closed")
+
+
+def _made(source, name):
     import numba
 
-    source = Source(structure)
     text, equations = source.text(), source.equations
     digest = hashlib.sha256(f"{numba.__version__}\n{text}".encode()).hexdigest()[:16]
-    path = cache_directory() / f"{structure.name}_{digest}.py"
+    path = cache_directory() / f"{name}_{digest}.py"
     _write_once(path, text)
     if not any(path.parent.glob(f"__pycache__/{path.stem}.solve_block-*.nbi")):
         print(
-            f'bcellsim: compiling structure "{structure.name}" (once, about 15 s)', file=sys.stderr
+            f'bcellsim: compiling structure "{source.equations.structure.name}" (once, about 15 s)',
+            file=sys.stderr,
         )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)

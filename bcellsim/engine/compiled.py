@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 
-from bcellsim.engine.cache import compiled_kernel
+from bcellsim.engine.cache import closed_form_kernel, compiled_kernel
+from bcellsim.engine.closed_form import subjects_in_closed_form
 from bcellsim.engine.lower import LANES
 from bcellsim.engine.solution import Dense, Found
 
@@ -23,11 +24,33 @@ def available_threads() -> int:
 
 
 def solve(task, *, rtol, atol, max_steps, threads, progress):
-    """Integrate every subject; see `bcellsim.engine.solve` for the arguments."""
-    kernel = compiled_kernel(task.structure)
+    """Integrate every subject; see `bcellsim.engine.solve` for the arguments.
+
+    Where drug states have a closed form only the count is integrated; but not in lock-step.
+    """
+    options = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "threads": threads}
+    closed = subjects_in_closed_form(task.structure, task.params, task.events)
+    if task.locked or not closed.any():
+        return _solve_by(compiled_kernel, task, **options, progress=progress)
+    if closed.all():
+        return _solve_by(closed_form_kernel, task, **options, progress=progress)
+    found, dense, done = Found.empty(task), Dense.nothing(task), 0
+    for kernel, which in ((compiled_kernel, ~closed), (closed_form_kernel, closed)):
+        subjects = np.flatnonzero(which)
+        shown = progress and (lambda part, _, before=done: progress(before + part, len(closed)))
+        part, course = _solve_by(kernel, task.part(subjects), **options, progress=shown)
+        for whole, piece in zip(found, part, strict=True):
+            whole[subjects] = piece
+        dense, done = dense and dense.replaced(subjects, course), done + len(subjects)
+    return found, dense
+
+
+def _solve_by(made, task, *, rtol, atol, max_steps, threads, progress):
+    kernel = made(task.structure)
     threads = threads or available_threads()
     n, ev = len(task.params), task.events
     found = Found.empty(task, values=None)
+    found.closed_form[:] = made is closed_form_kernel
     used = np.zeros(len(task.structure.states), np.int64)
     followed = np.zeros(len(task.structure.outputs), np.int64)
     followed[[output for output, _ in task.tallies]] = 1
@@ -43,7 +66,7 @@ def solve(task, *, rtol, atol, max_steps, threads, progress):
 
     def block(first, last):
         return kernel.solve_block(
-            first, last, problem, tuple(found), followed, rtol, scales, float(max_steps),
+            first, last, problem, tuple(found)[:5], followed, rtol, scales, float(max_steps),
             task.locked, task.recorded, halt,
         )  # fmt: skip
 

@@ -82,6 +82,8 @@ class Trajectories:
 
         NaN where a subject's course does not reach a time.
         """
+        if not len(self.time):
+            return np.full((self.n_subjects, len(times)), np.nan)
         # Subjects one after the other on one long axis, on which the steps are sorted.
         end = self.time + self.width
         length = max(end.max(), times.max()) - min(self.time.min(), times.min()) + 1.0
@@ -113,7 +115,8 @@ class Trajectories:
         if len(marks):
             values = self.before(marks)
             first = np.where(np.isnan(values), np.inf, values).argmin(axis=1)
-            found[:, 0], found[:, 1] = values[np.arange(self.n_subjects), first], marks[first]
+            found[:, 0] = values[np.arange(self.n_subjects), first]
+            found[:, 1] = np.where(np.isnan(found[:, 0]), np.nan, marks[first])
         return found
 
 

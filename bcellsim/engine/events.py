@@ -22,7 +22,7 @@ RESET = 4
 OCCASION = 5
 #: Save the states under number `index`, as they are before later events of the same moment.
 SAVE = 6
-#: Let the tallies of marked values see the states of this moment.
+#: Let tally number `index` see the states of this moment.
 MARK = 7
 
 
@@ -141,11 +141,17 @@ class Events:
         """Return how many states of a subject the `SAVE` events number."""
         return int(np.max(self.index[self.kind == SAVE], initial=-1)) + 1
 
-    def marked(self, times) -> Events:
-        """Return these events with a mark at each of some times, before what happens then."""
-        if not len(times):
+    def marked(self, marks) -> Events:
+        """Return these events with marks, before what else happens then.
+
+        Parameters
+        ----------
+        marks : list of (float, int)
+            Time [day] of each mark, and the number of the tally that is to look.
+        """
+        if not marks:
             return self
-        marks = [(time, MARK, 0, 0.0, -1) for time in sorted(times)]
+        marks = [(time, MARK, tally, 0.0, -1) for time, tally in sorted(marks)]
         columns = zip(self.time, self.kind, self.index, self.value, self.scale, strict=True)
         rows = list(columns)
         schedules = [

@@ -15,6 +15,8 @@ _PYTHON = {
     "**": operator.pow, "%": operator.mod, "//": operator.floordiv, "<": operator.lt,
     "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
+#: Larger whole powers go by exp and log, as other powers do.
+_LARGEST_POWER = 64
 _LOG2E, _LOG10E = 1.0 / math.log(2.0), 1.0 / math.log(10.0)
 
 
@@ -72,7 +74,10 @@ def make(op: str, *args: Node) -> Node:
     """
     values = [arg.args[0] for arg in args if arg.op == "number"]
     if op in _PYTHON and len(values) == 2 and not (op == "/" and values[1] == 0.0):
-        return number(_PYTHON[op](*values))
+        folded = _PYTHON[op](*values)
+        if isinstance(folded, complex):
+            raise ValueError("the root of a negative number")
+        return number(folded)
     if op in ("%", "//"):
         raise ValueError(f'operator "{op}" is for constants only')
     one = number(1.0)
@@ -97,17 +102,30 @@ def fixed(node: Node) -> bool:
     return all(vector == "p" for vector, _ in node.inputs())
 
 
+def condition(node: Node) -> bool:
+    """Return whether a value is true or false; of constants those that are 0 or 1."""
+    if node.op == "number":
+        return node.args[0] in (0.0, 1.0)
+    return node.op in ("<", "<=", ">", ">=", "==", "!=", "and", "or", "not")
+
+
 def _power(base, exponent):
     value = exponent.args[0] if exponent.op == "number" else None
     if value == 0.5:
         return make("sqrt", base)
-    if value is not None and value == int(value) and 0 < abs(value) <= 4:
-        result = base
-        for _ in range(int(abs(value)) - 1):
-            result = make("*", result, base)
-        return result if value > 0 else make("/", number(1.0), result)
+    if value is not None and value == int(value) and abs(value) <= _LARGEST_POWER:
+        result = _whole_power(base, int(abs(value)))
+        return result if value >= 0 else make("/", number(1.0), result)
     # 0 ** x is 0 for x > 0, by exp(-inf).
     return make("exp", make("*", exponent, make("log", base)))
+
+
+def _whole_power(base, exponent):
+    if exponent == 0:
+        return number(1.0)
+    half = _whole_power(base, exponent // 2)
+    square = make("*", half, half)
+    return make("*", square, base) if exponent % 2 else square
 
 
 def read(vector: str, index: int = 0) -> Node:

@@ -13,16 +13,42 @@ an underscore say where the `_W` of a kind begin, or the first of several kinds.
 
 
 @_inlined
-def _follow(F, C, output, tallies):
-    """Add the step of all lanes to the tallies of an output, whose polynomials are in rows `_A`."""
-    kinds, outputs, _, _, _ = tallies
-    for k in range(len(kinds)):
-        q = _ROWS * _W + k * _TALLY
-        rows = F[q : q + _TALLY]
-        if outputs[k] == output and _tally(F, rows, kinds[k]) > 0:
-            for lane in range(_W):
-                if rows[_LOOK + lane] > 0.0 and C[_SUBJECT + lane] >= 0:
-                    _look(F, rows, lane, kinds[k])
+def _slopes(F, lane, time, *_states):
+    """Return the time derivatives of the states."""
+    #: slopes
+
+
+@_inlined
+def _place(F, lane, theta, used):
+    """Put the states that are used, at a position of the step, in rows `_Z`."""
+    for i in range(_N):
+        if used[i]:
+            c = _C + 4 * _W * i + lane
+            power = F[c + 2 * _W] + theta * F[c + 3 * _W]
+            power = F[c] + theta * (F[c + 1 * _W] + theta * power)
+            F[_Z + _W * i + lane] = F[_Y + _W * i + lane] + theta * power
+
+
+@_inlined
+def _still(F, lane):
+    """Let the continuous solution stay where it is."""
+    for i in range(4 * _N):
+        F[_C + _W * i + lane] = 0.0
+
+
+@_inlined
+def _settle(F, lane):
+    """Put the states of this moment in rows `_Y`, where they are."""
+
+
+@_inlined
+def _restart(F, lane):
+    """Begin anew after events."""
+    F[_H + lane] = min(F[_H + lane], _FIRST_STEP)
+    # The slopes before the event are void: a step of width 0 finds the new ones.
+    F[_FRESH + lane] = 2.0
+    for i in range(_N):
+        F[_K + _W * i + lane] = 0.0
 
 
 @_compiled
@@ -108,61 +134,11 @@ def _advance(
         if len(recorded):
             for lane in range(_W):
                 if F[_GOOD + lane] > 0.0 and F[_HS + lane] > 0.0:
-                    _record(F, C, lane, used, recorded, dense[queue[_DENSE]])
+                    _record(F, C, lane, used, recorded, 0.0, 1.0, dense[queue[_DENSE]])
                     queue[_DENSE] += 1
         if len(kinds):
             pass
             #: courses
         #: accept
-        if n_ending == 0:
-            continue
-        for lane in range(_W):
-            if F[_ENDS + lane] > 0.0 and C[_SUBJECT + lane] >= 0:
-                code = -1
-                arrives = F[_GOOD + lane] > 0.0 and F[_LAST + lane] > 0.0
-                if arrives and _arrive(F, C, lane, problem, found):
-                    code = _OK
-                if code < 0:
-                    code = _ending(F, lane, max_steps)
-                if code >= 0:
-                    _finish(F, C, lane, code, kinds, found)
-                    _fill(F, C, lane, queue, last, problem, found)
-
-
-@_entry
-def solve_block(
-    first, last, problem, found, followed, rtol, atol, max_steps, locked, recorded, halt
-):
-    """Integrate subjects `first` to `last`; return a table of dense output, a row a step.
-
-    `problem` holds params, states, begin, end, events, times, wanted, used and tallies, `found`
-    values, saved states, tallies, status and counts, as `compiled.py` makes them.
-    """
-    F = np.zeros(_ROWS * _W + _TALLY * len(problem[8][0]))
-    C = np.zeros(_COUNTERS * _W, np.int64)
-    dense = np.empty((1024 if len(recorded) else 0, 3 + 5 * len(recorded)))
-    queue = np.array([first, _W, 0])
-    for lane in range(_W):
-        _fill(F, C, lane, queue, last, problem, found)
-    while True:
-        _advance(
-            F,
-            C,
-            queue,
-            last,
-            problem,
-            found,
-            followed,
-            rtol,
-            atol,
-            max_steps,
-            locked,
-            recorded,
-            halt,
-            dense,
-        )
-        if queue[_LIVE] == 0 or _stopped(halt) != 0:
-            return dense[: queue[_DENSE]].copy()
-        longer = np.empty((2 * len(dense), dense.shape[1]))
-        longer[: len(dense)] = dense
-        dense = longer
+        if n_ending > 0:
+            _end(F, C, queue, last, problem, found, max_steps)

@@ -119,29 +119,14 @@ def _observe(F, lane, time, output):
     #: observe
 
 
-@_inlined
-def _slopes(F, lane, time, *_states):
-    """Return the time derivatives of the states."""
-    #: slopes
-
-
-@_inlined
-def _place(F, lane, theta, used):
-    """Put the states that are used, at a position of the step, in rows `_Z`."""
-    for i in range(_N):
-        if used[i]:
-            c = _C + 4 * _W * i + lane
-            power = F[c + 2 * _W] + theta * F[c + 3 * _W]
-            power = F[c] + theta * (F[c + 1 * _W] + theta * power)
-            F[_Z + _W * i + lane] = F[_Y + _W * i + lane] + theta * power
-
-
 @_compiled
-def _record(F, C, lane, used, recorded, row):
-    """Write a row of dense output: subject, start, width, and each output at the five nodes."""
-    row[0], row[1], row[2] = C[_SUBJECT + lane], F[_T + lane], F[_HS + lane]
+def _record(F, C, lane, used, recorded, low, high, row):
+    """Write a row of dense output of a part of a step: subject, start, width, nodes of outputs."""
+    h = F[_HS + lane]
+    row[0], row[1], row[2] = C[_SUBJECT + lane], F[_T + lane] + low * h, (high - low) * h
     for node in range(5):
-        _place(F, lane, _NODES[node], used)
-        since = max(F[_T + lane] + _NODES[node] * F[_HS + lane] - F[_CLOCK + lane], 0.0)
+        theta = low + _NODES[node] * (high - low)
+        _place(F, lane, theta, used)
+        since = max(F[_T + lane] + theta * h - F[_CLOCK + lane], 0.0)
         for r in range(len(recorded)):
             row[3 + 5 * r + node] = _observe(F, lane, since, recorded[r])

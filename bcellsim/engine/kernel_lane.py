@@ -25,6 +25,21 @@ def _root(F, lane, low, high, level, rising):
 
 
 @_compiled
+def _narrowed(F, lane, best, sign):
+    """Return where sign x an output is smallest near a point, by golden sections."""
+    low, high = max(best - 1.0 / _POINTS, 0.0), min(best + 1.0 / _POINTS, 1.0)
+    for _ in range(_BISECTIONS):
+        a, b = high - 0.6180339887498949 * (high - low), low + 0.6180339887498949 * (high - low)
+        if sign * _value(F, lane, a) < sign * _value(F, lane, b):
+            high = b
+        else:
+            low = a
+    middle = 0.5 * (low + high)
+    better = sign * _value(F, lane, middle) < sign * _value(F, lane, best)
+    return middle if better else best
+
+
+@_compiled
 def _extreme(F, lane, sign):
     """Return where sign x an output is smallest: by Newton from the best of nine points."""
     best, theta = 0.0, 0.0
@@ -38,7 +53,7 @@ def _extreme(F, lane, sign):
         slope = c1 + theta * (2.0 * c2 + theta * (3.0 * c3 + theta * 4.0 * c4))
         curvature = 2.0 * c2 + theta * (6.0 * c3 + theta * 12.0 * c4)
         if not sign * curvature > 0.0:
-            return best
+            return _narrowed(F, lane, best, sign)
         theta = min(max(theta - slope / curvature, best - 1.0 / _POINTS), best + 1.0 / _POINTS)
     theta = min(max(theta, 0.0), 1.0)
     better = sign * _value(F, lane, theta) < sign * _value(F, lane, best)
@@ -132,6 +147,19 @@ def _tally(F, T, kind):
 
 
 @_inlined
+def _follow(F, C, output, tallies):
+    """Add the step of all lanes to the tallies of an output, whose polynomials are in rows `_A`."""
+    kinds, outputs, _, _, _ = tallies
+    for k in range(len(kinds)):
+        q = _ROWS * _W + k * _TALLY
+        rows = F[q : q + _TALLY]
+        if outputs[k] == output and _tally(F, rows, kinds[k]) > 0:
+            for lane in range(_W):
+                if rows[_LOOK + lane] > 0.0 and C[_SUBJECT + lane] >= 0:
+                    _look(F, rows, lane, kinds[k])
+
+
+@_inlined
 def _bound(kind):
     """Return the row of the bound below (or above) an output."""
     return 5 * _W if kind == _LOWEST else 6 * _W
@@ -167,18 +195,15 @@ def _open(F, lane, subject, tallies):
 
 
 @_compiled
-def _mark(F, lane, tallies):
-    """Let the tallies of marked values see the states of this moment."""
-    kinds, outputs, _, _, _ = tallies
+def _mark(F, lane, k, tallies):
+    """Let tally number k, of marked values, see the states of this moment."""
     for i in range(_N):
         F[_Z + _W * i + lane] = F[_Y + _W * i + lane]
-    t = F[_T + lane]
-    for k in range(len(kinds)):
-        q = _ROWS * _W + k * _TALLY + lane
-        if kinds[k] == _MARKED and F[q + _OPENS] <= t <= F[q + _CLOSES] and F[_STEPS + lane] > 0.0:
-            value = _observe(F, lane, max(t - F[_CLOCK + lane], 0.0), outputs[k])
-            if not value >= F[q + _ONE]:
-                F[q + _ONE], F[q + _OTHER] = value, t
+    t, q = F[_T + lane], _ROWS * _W + k * _TALLY + lane
+    if F[q + _OPENS] <= t <= F[q + _CLOSES] and F[_STEPS + lane] > 0.0:
+        value = _observe(F, lane, max(t - F[_CLOCK + lane], 0.0), tallies[1][k])
+        if not value >= F[q + _ONE]:
+            F[q + _ONE], F[q + _OTHER] = value, t
 
 
 @_compiled
@@ -190,7 +215,7 @@ def _apply(F, C, lane, event, problem, found):
     if scale[event] >= 0:
         amount *= F[_P + _W * scale[event] + lane]
     if what == _MARK:
-        _mark(F, lane, tallies)
+        _mark(F, lane, which, tallies)
         return
     if what == _SAVE:
         for i in range(_N):
@@ -227,6 +252,7 @@ def _apply(F, C, lane, event, problem, found):
 def _arrive(F, C, lane, problem, found):
     """Let the events of this moment act and set the next stop; return whether this is the end."""
     time = problem[4][1]
+    _settle(F, lane)
     changed = F[_STEPS + lane] == 0.0
     while C[_EVENT + lane] < C[_EVENTS + lane] and time[C[_EVENT + lane]] <= F[_T + lane]:
         changed |= problem[4][2][C[_EVENT + lane]] < _SAVE
@@ -239,11 +265,7 @@ def _arrive(F, C, lane, problem, found):
         stop = min(stop, time[C[_EVENT + lane]])
     F[_STOP + lane] = stop
     if changed:
-        F[_H + lane] = min(F[_H + lane], _FIRST_STEP)
-        # The slopes before the event are void: a step of width 0 finds the new ones.
-        F[_FRESH + lane] = 2.0
-        for i in range(_N):
-            F[_K + _W * i + lane] = 0.0
+        _restart(F, lane)
     return False
 
 
@@ -286,8 +308,7 @@ def _take(F, C, lane, subject, problem, found):
     if len(states):
         for i in range(_N):
             F[_Y + _W * i + lane] = states[subject, i]
-    for i in range(4 * _N):
-        F[_C + _W * i + lane] = 0.0
+    _still(F, lane)
     _open(F, lane, subject, tallies)
     _emit(F, C, lane, F[_T + lane], 0.0, problem, found[0])
     return _arrive(F, C, lane, problem, found)
@@ -345,3 +366,19 @@ def _ending(F, lane, max_steps):
     if F[_GOOD + lane] == 0.0 and F[_T + lane] + 0.1 * F[_HS + lane] == F[_T + lane]:
         return _STEP_SIZE
     return _STEP_LIMIT if F[_STEPS + lane] >= max_steps else -1
+
+
+@_compiled
+def _end(F, C, queue, last, problem, found, max_steps):
+    """Let the events of lanes that arrive act, and give lanes that are done the next subject."""
+    for lane in range(_W):
+        if F[_ENDS + lane] > 0.0 and C[_SUBJECT + lane] >= 0:
+            code = -1
+            arrives = F[_GOOD + lane] > 0.0 and F[_LAST + lane] > 0.0
+            if arrives and _arrive(F, C, lane, problem, found):
+                code = _OK
+            if code < 0:
+                code = _ending(F, lane, max_steps)
+            if code >= 0:
+                _finish(F, C, lane, code, problem[8][0], found)
+                _fill(F, C, lane, queue, last, problem, found)

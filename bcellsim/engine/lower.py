@@ -6,90 +6,19 @@ from itertools import count
 from pathlib import Path
 
 from bcellsim.engine import events, solution, tableau, tally
-from bcellsim.engine.graph import Node, fixed, make, number
-from bcellsim.engine.trace import TIME, Vector, trace
+from bcellsim.engine.equations import Equations
+from bcellsim.engine.graph import Node, make, number
 from bcellsim.structures import Structure
 
 #: Lanes of a block: two registers of 512 bits each. With 8 the compiler unrolls the loops over
 #: lanes and does not turn them into SIMD, four times slower.
 LANES = 16
-#: The template, in the order of its parts.
-_TEMPLATE = ("kernel_head", "kernel_lane", "kernel")
 _OUTCOME = {"<", "<=", ">", ">=", "==", "!=", "and", "or", "not"}
 _INFIX = {"+", "-", "*", "/", "and", "or"} | _OUTCOME - {"not"}
 _CALLS = {"exp": "_exp", "log": "_log", "sqrt": "np.sqrt", "neg": "-", "not": "not "}
 
 
-class Equations:
-    """A structure's equations as graphs.
-
-    Raises
-    ------
-    ValueError
-        If they cannot be lowered; the sentence says which line and why.
-    """
-
-    def __init__(self, structure: Structure):
-        self.structure = structure
-        self.n, self.m = len(structure.states), len(structure.outputs)
-        self.slopes = self._trace(structure.rhs, "dy", "t", "y", "p", "u")
-        self.outputs = self._trace(structure.observe, "out", "t", "y", "p")
-        self.baseline = self._trace(structure.initial, "y", "p")
-        self.to_amounts = self._trace(structure.to_amounts, "y")
-        self.from_amounts = self._trace(structure.from_amounts, "y")
-        self.derived = _boundary([*self.slopes, *self.outputs])
-
-    def _trace(self, function, written, *read):
-        """Return what a function writes into a vector."""
-        if function is None:
-            return [None] * self.n
-        length = {"out": self.m, "p": len(self.structure.parameters)}
-        vectors = {
-            name: Vector(name, length.get(name, self.n), readable=name in read or written == "y")
-            for name in (*read, written)
-            if name != "t"
-        }
-        if function in (self.structure.to_amounts, self.structure.from_amounts):
-            trace(function, vectors["y"], Vector("p", length["p"]))
-        elif written == "y":
-            vectors["y"] = Vector("y", self.n, readable=False)
-            trace(function, vectors["p"], vectors["y"])
-        else:
-            trace(
-                function,
-                *(TIME if name == "t" else vectors[name] for name in read),
-                vectors[written],
-            )
-        items = vectors[written].items
-        if None in items:
-            names = self.structure.outputs if written == "out" else self.structure.states
-            raise ValueError(
-                f"structure {self.structure.name}: {function.__name__} gives no value to "
-                f"{names[items.index(None)]}"
-            )
-        return items
-
-    def needs(self, output: int) -> set[int]:
-        """Return the states that an output is computed from."""
-        return {i for vector, i in self.outputs[output].inputs() if vector == "y"}
-
-
-def _boundary(roots):
-    """Return what is computed from parameters alone and used together with something else."""
-    found, seen, waiting = {}, set(), list(roots)
-    while waiting:
-        node = waiting.pop()
-        if node in seen or node.op == "number":
-            continue
-        seen.add(node)
-        if fixed(node):
-            found[node] = len(found)
-        elif node.op != "input":
-            waiting += node.args
-    return found
-
-
-class _Writer:
+class Writer:
     """Writes graphs as lines of Python, one operation a line, each operation once."""
 
     def __init__(self, leaf, derived=(), prefix="v"):
@@ -100,7 +29,9 @@ class _Writer:
         """Return the expression that holds a node's value, after writing what it needs."""
         if node.op == "number":
             value = node.args[0]
-            return repr(value) if abs(value) < float("inf") else f"({value / abs(value)} * np.inf)"
+            return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf"}.get(
+                repr(value), repr(value)
+            )
         if node in self.names:
             return self.names[node]
         text = self._derived(node) if node in self.derived else self._expression(node)
@@ -128,44 +59,70 @@ class _Writer:
 class Source:
     """Fills the template of the lanes with the equations of one structure."""
 
+    #: The parts of the template, in their order.
+    template = ("kernel_head", "kernel_lane", "kernel", "kernel_block")
+
     def __init__(self, structure: Structure):
-        self.equations = Equations(structure)
+        self.equations = self.read(structure)
         self.n = self.equations.n
-        self.rows = {}
-        parameters, derived = len(structure.parameters), len(self.equations.derived)
-        self.n_rows = 0
-        for name, height in (
-            ("_Y", self.n), ("_NEW", self.n), ("_Z", self.n), ("_U", self.n), ("_K", 7 * self.n),
-            ("_C", 4 * self.n), ("_A", 9), ("_Q", derived),
-            ("_P", parameters), ("_X", parameters),
-            *((name, 1) for name in _SCALARS),
-        ):  # fmt: skip
+        self.rows, self.n_rows = {}, 0
+        for name, height in self.heights():
             self.rows[name] = self.n_rows
             self.n_rows += LANES * height
 
-    def text(self) -> str:
-        """Return the kernel."""
-        fills = {
+    def read(self, structure):
+        """Return the equations."""
+        return Equations(structure)
+
+    def heights(self):
+        """Return the kinds of rows, and how many there are of each."""
+        n, parameters = self.n, len(self.equations.structure.parameters)
+        return [
+            ("_Y", n), ("_Z", n), ("_U", n), *self.step_heights(), ("_A", 9),
+            ("_Q", len(self.equations.derived)), ("_P", parameters), ("_X", parameters),
+            *((name, 1) for name in _SCALARS),
+        ]  # fmt: skip
+
+    def step_heights(self):
+        """Return the kinds of rows that belong to the method."""
+        return [("_NEW", self.n), ("_K", 7 * self.n), ("_C", 4 * self.n)]
+
+    def fills(self):
+        """Return the lines in the place of each name."""
+        return {
             "constants": self.constants(),
             "derive": self.derive(),
             "initial": self.written(self.equations.baseline, "p"),
             "to_amounts": self.written(self.equations.to_amounts, "y"),
             "from_amounts": self.written(self.equations.from_amounts, "y"),
             "observe": self.observe(),
+            "courses": self.courses(),
+            **self.step_fills(),
+        }
+
+    def step_fills(self):
+        """Return the lines that belong to the method."""
+        return {
             "slopes": self.slopes(),
             "stages": self.stages(),
             "error": self.error(),
             "extension": self.extension(),
             "accept": self.accept(),
-            "courses": self.courses(),
             "absolute tolerances": [f"atol{i} = atol[{i}]" for i in range(self.n)],
         }
-        lines = []
+
+    def starred(self):
+        """Return what stands in the template for a list of names, and these."""
+        return "*_states", [f"y{i}" for i in range(self.n)]
+
+    def text(self) -> str:
+        """Return the kernel."""
+        lines, fills, (star, names) = [], self.fills(), self.starred()
         folder = Path(__file__).parent
-        parts = [(folder / f"{part}.py").read_text(encoding="utf-8") for part in _TEMPLATE]
+        parts = [(folder / f"{part}.py").read_text(encoding="utf-8") for part in self.template]
         for line in "\n".join(parts).splitlines():
             key = line.strip().removeprefix("#: ")
-            line = line.replace("*_states", ", ".join(f"y{i}" for i in range(self.n)))
+            line = line.replace(star, ", ".join(names))
             if line.strip().startswith("#: ") and key in fills:
                 indent = line[: len(line) - len(line.lstrip())]
                 lines += [indent + filled for filled in fills[key] or ["pass"]]
@@ -206,7 +163,7 @@ class Source:
         return read
 
     def derive(self):
-        writer = _Writer(self.leaf("_Y"))
+        writer = Writer(self.leaf("_Y"))
         for node, index in self.equations.derived.items():
             value = make("select", node, number(1.0), number(0.0)) if node.op in _OUTCOME else node
             writer.lines.append(f"{self.row('_Q', index)} = {writer.name(value)}")
@@ -214,14 +171,14 @@ class Source:
 
     def written(self, items, read):
         """Return the lines that write states in place."""
-        writer = _Writer(self.leaf("_Y"))
+        writer = Writer(self.leaf("_Y"))
         targets = [(i, writer.name(item)) for i, item in enumerate(items) if item is not None]
         return writer.lines + [f"{self.row('_Y', i)} = {name}" for i, name in targets]
 
     def observe(self):
         lines = []
         for o, node in enumerate(self.equations.outputs):
-            writer = _Writer(self.leaf("_Z"), self.equations.derived)
+            writer = Writer(self.leaf("_Z"), self.equations.derived)
             name = writer.name(node)
             body = [*writer.lines, f"return {name}"]
             last = o == len(self.equations.outputs) - 1
@@ -231,7 +188,7 @@ class Source:
     def slopes(self):
         """Return the body of the right-hand side."""
         inner = self.leaf("_Y")
-        writer = _Writer(
+        writer = Writer(
             lambda vector, i: f"y{i}" if vector == "y" else inner(vector, i), self.equations.derived
         )
         names = [writer.name(node) for node in self.equations.slopes]
@@ -244,7 +201,7 @@ class Source:
     def stages(self):
         lines = []
         for stage in range(1, 7):
-            lines += _over_lanes(self.stage(stage))
+            lines += over_lanes(self.stage(stage))
         return lines
 
     def stage(self, stage):
@@ -296,7 +253,7 @@ class Source:
         # The largest of numbers does not see a NaN; their sum does.
         lines.append(f"total = {' + '.join(terms)}")
         lines.append(f"{self.row('_ERROR')} = h * _choose(total == total, worst, total)")
-        return _over_lanes(lines)
+        return over_lanes(lines)
 
     def accept(self):
         """Return the lines that move the lanes whose step is good."""
@@ -304,7 +261,7 @@ class Source:
         for i in range(self.n):
             for old, new in (("_Y", self.row("_NEW", i)), ("_K", self.row("_K", 6 * self.n + i))):
                 lines.append(f"{self.row(old, i)} = _choose(good, {new}, {self.row(old, i)})")
-        return _over_lanes([*lines, f"{self.row('_T')} = {self.row('_REACHED')}"])
+        return over_lanes([*lines, f"{self.row('_T')} = {self.row('_REACHED')}"])
 
     def extension(self):
         """Return the powers of the continuous extension of the states that are used."""
@@ -314,7 +271,7 @@ class Source:
             for m in range(4):
                 weights = [float(w) for w in tableau.EXTENSION[:, m]]
                 body.append(f"{self.row('_C', 4 * i + m)} = h * ({self.weighted(weights, i)})")
-            lines += [f"if used[{i}]:", *("    " + line for line in _over_lanes(body))]
+            lines += [f"if used[{i}]:", *("    " + line for line in over_lanes(body))]
         return lines
 
     def courses(self):
@@ -325,28 +282,16 @@ class Source:
         lines = []
         for o, node in enumerate(self.equations.outputs):
             a = [self.row("_A", j) for j in range(9)]
-            body = (
-                self._state_course(node.args[1], a)
-                if self._is_state(node)
-                else (self._other_course(node, a))
-            )
-            body += [f"c{m} = {a[m]}" for m in range(5)] + [
-                "b1 = c0 + 0.25 * c1",
-                "b2 = c0 + 0.5 * c1 + c2 / 6.0",
-                "b3 = c0 + 0.75 * c1 + 0.5 * c2 + 0.25 * c3",
-                f"b4 = {a[8]}",
-                f"{a[5]} = min(c0, min(b1, min(b2, min(b3, b4))))",
-                f"{a[6]} = max(c0, max(b1, max(b2, max(b3, b4))))",
-                "falls = (c0 >= b1) & (b1 >= b2) & (b2 >= b3) & (b3 >= b4)",
-                "rises = (c0 <= b1) & (b1 <= b2) & (b2 <= b3) & (b3 <= b4)",
-                f"{a[7]} = _choose(falls | rises, 1.0, 0.0)",
-            ]
-            block = [*_over_lanes(body), f"_follow(F, C, {o}, tallies)"]
+            body = [*self.course(node, a), *_described(a)]
+            block = [*over_lanes(body), f"_follow(F, C, {o}, tallies)"]
             lines += [f"if followed[{o}]:", *("    " + line for line in block)]
         return lines
 
-    def _is_state(self, node):
-        return node.op == "input" and node.args[0] == "y"
+    def course(self, node, a):
+        """Return the lines that write the powers of an output in the step, and its end."""
+        if node.op == "input" and node.args[0] == "y":
+            return self._state_course(node.args[1], a)
+        return self._other_course(node, a)
 
     def _state_course(self, i, a):
         lines = [f"{a[m]} = {self.row('_C', 4 * i + m - 1)}" for m in range(1, 5)]
@@ -363,7 +308,7 @@ class Source:
                 inside = f"{c[0]} + {theta} * ({c[1]} + {theta} * ({c[2]} + {theta} * {c[3]}))"
                 at = {0.0: y, 1.0: self.row("_NEW", i)}.get(theta, f"{y} + {theta} * ({inside})")
                 lines.append(f"y{i} = {at}")
-            writer = _Writer(
+            writer = Writer(
                 lambda vector, i: f"y{i}" if vector == "y" else inner(vector, i),
                 self.equations.derived,
                 prefix=f"n{j}_",
@@ -372,10 +317,7 @@ class Source:
             name = writer.name(node)
             lines += [*writer.lines, f"n{j} = {name}"]
             values.append(f"n{j}")
-        for m in range(5):
-            weights = zip(solution.TO_POWERS[:, m].tolist(), values, strict=True)
-            lines.append(f"{a[m]} = " + " + ".join(f"{w!r} * {value}" for w, value in weights if w))
-        return [*lines, f"{a[8]} = {values[-1]}"]
+        return lines + fitted(values, a)
 
 
 _SCALARS = (
@@ -392,7 +334,32 @@ FIRST_STEP, EVENT_CARE = 0.1, 50.0
 EARLY, EARLY_GROWTH = 0.1, 50.0
 
 
-def _over_lanes(lines):
+def fitted(values, a):
+    """Return the lines that write the polynomial through five values, and its end."""
+    lines = []
+    for m in range(5):
+        weights = zip(solution.TO_POWERS[:, m].tolist(), values, strict=True)
+        lines.append(f"{a[m]} = " + " + ".join(f"{w!r} * {value}" for w, value in weights if w))
+    return [*lines, f"{a[8]} = {values[-1]}"]
+
+
+def _described(a):
+    """Return the lines that write bounds of a polynomial, and whether it is monotone."""
+    return [
+        *(f"c{m} = {a[m]}" for m in range(5)),
+        "b1 = c0 + 0.25 * c1",
+        "b2 = c0 + 0.5 * c1 + c2 / 6.0",
+        "b3 = c0 + 0.75 * c1 + 0.5 * c2 + 0.25 * c3",
+        f"b4 = {a[8]}",
+        f"{a[5]} = min(c0, min(b1, min(b2, min(b3, b4))))",
+        f"{a[6]} = max(c0, max(b1, max(b2, max(b3, b4))))",
+        "falls = (c0 >= b1) & (b1 >= b2) & (b2 >= b3) & (b3 >= b4)",
+        "rises = (c0 <= b1) & (b1 <= b2) & (b2 <= b3) & (b3 <= b4)",
+        f"{a[7]} = _choose(falls | rises, 1.0, 0.0)",
+    ]
+
+
+def over_lanes(lines):
     return ["for lane in range(_W):", *("    " + line for line in lines)]
 
 

@@ -48,13 +48,20 @@ class Dense:
     @classmethod
     def of(cls, tables: list[np.ndarray], outputs: list[str]) -> Dense:
         """Join tables of steps, one a subject: start, width, and each output at the nodes."""
-        table = np.concatenate(tables)
+        table = np.concatenate([np.empty((0, 2 + 5 * len(outputs))), *tables])
         return cls(
             start=np.concatenate([[0], np.cumsum([len(rows) for rows in tables])]),
             time=table[:, 0],
             width=table[:, 1],
             nodes={name: table[:, 2 + 5 * i : 7 + 5 * i] for i, name in enumerate(outputs)},
         )
+
+    @classmethod
+    def nothing(cls, task) -> Dense | None:
+        """Return no steps of the recorded outputs; None if there are none."""
+        names = [task.structure.outputs[o] for o in task.recorded]
+        tables = [np.empty((0, 2 + 5 * len(names)))] * len(task.params)
+        return cls.of(tables, names) if names else None
 
     def replaced(self, subjects: np.ndarray, other: Dense) -> Dense:
         """Return this solution with that of some subjects taken from another."""
@@ -77,6 +84,7 @@ class Found(NamedTuple):
     tallies: np.ndarray
     status: np.ndarray
     counts: np.ndarray
+    closed_form: np.ndarray
 
     @classmethod
     def empty(cls, task, values=np.nan) -> Found:
@@ -92,6 +100,7 @@ class Found(NamedTuple):
             np.full((n, len(task.tallies), 2), np.nan),
             np.zeros(n, np.int64),
             np.zeros((n, 2), np.int64),
+            np.zeros(n, bool),
         )
 
 
@@ -121,6 +130,8 @@ class Solution:
         Those tallies.
     stiff : bool array (n_subjects,)
         Whether the stiff fall-back solved the subject.
+    closed_form : bool array (n_subjects,)
+        Whether the drug states were taken in closed form, and only the count integrated.
     """
 
     values: np.ndarray
@@ -135,6 +146,7 @@ class Solution:
     tallies: np.ndarray
     asked: tuple[Tally, ...]
     stiff: np.ndarray
+    closed_form: np.ndarray
 
     def tally(self, asked: Tally) -> np.ndarray:
         """Return one tally of every subject (n_subjects, 2)."""

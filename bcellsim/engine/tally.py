@@ -58,9 +58,11 @@ class Tally:
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(unknown("tally", self.kind, KINDS))
-        if not self.opens <= self.closes:
-            raise ValueError(f"the window of a tally closes at {self.closes:g} d, before it opens "
-                             f"at {self.opens:g} d")  # fmt: skip
+        if not self.opens < self.closes:
+            raise ValueError(
+                f"the window of a tally closes at {self.closes:g} d; later than it opens, at "
+                f"{self.opens:g} d, is wanted"
+            )
         if self.kind in ("above", "below") and not np.isfinite(self.level):
             raise ValueError(f'a tally of the time "{self.kind}" needs a level')
 

@@ -74,7 +74,7 @@ def checked(
             f"params has shape {params.shape}; structure {structure.name} wants {wanted_shape}, "
             "with an axis of occasions between where they change"
         )
-    params = np.ascontiguousarray(params if params.ndim == 3 else params[:, None])
+    params = _own(params if params.ndim == 3 else params[:, None])
     n = len(params)
     times = _times(times, n)
     outputs = structure.outputs if outputs is None else outputs
@@ -83,8 +83,11 @@ def checked(
             raise ValueError(unknown("output", name, structure.outputs))
     if events.schedule.shape != (n,):
         raise ValueError(f"events are for {len(events.schedule)} subjects, params for {n}")
+    events = replace(events, **{name: _own(array) for name, array in vars(events).items()})
     events.check(structure, params.shape[1])
-    events = events.marked({mark for tally in tallies for mark in tally.marks})
+    events = events.marked(
+        [(t, k) for k, tally in enumerate(tallies) if tally.kind == "marked" for t in tally.marks]
+    )
     begin, end = _span(events, times, until, n)
     events.check_horizon(end)
     position = structure.outputs.index
@@ -97,8 +100,13 @@ def checked(
     )  # fmt: skip
 
 
+def _own(array):
+    """Return an array that can be written and has no gaps: another kind would be compiled anew."""
+    return np.require(array, requirements=["C", "W"])
+
+
 def _times(times, n):
-    times = np.ascontiguousarray(np.atleast_2d(np.asarray(times, dtype=np.float64)))
+    times = _own(np.atleast_2d(np.asarray(times, dtype=np.float64)))
     if times.ndim != 2 or len(times) not in (1, n):
         raise ValueError(f"times has shape {times.shape}; (n_times,) or ({n}, n_times) is wanted")
     filled = np.where(np.isnan(times), np.inf, times)
@@ -122,7 +130,7 @@ def _times(times, n):
 def _states(states, n, structure):
     if states is None:
         return np.empty((0, len(structure.states)))
-    states = np.ascontiguousarray(states, dtype=np.float64)
+    states = _own(np.asarray(states, dtype=np.float64))
     if states.shape != (n, len(structure.states)):
         raise ValueError(
             f"states has shape {states.shape}; ({n}, {len(structure.states)}) is wanted"

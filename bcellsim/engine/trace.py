@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import cache
 from types import FunctionType
 
-from bcellsim.engine.graph import FUNCTIONS, Node, make, number, read
+from bcellsim.engine.graph import FUNCTIONS, Node, condition, make, number, read
 from bcellsim.names import unknown
 
 _BINARY = {
@@ -60,7 +60,10 @@ def trace(function: Callable, *arguments) -> object:
         which file and why.
     """
     vectors = [a for a in arguments if isinstance(a, Vector)]
-    return _Reader(function, vectors, depth=0).call(arguments, {})
+    value = _Reader(function, vectors, depth=0).call(arguments, {})
+    for vector in vectors:
+        vector.items = [None if isinstance(item, _Unset) else item for item in vector.items]
+    return value
 
 
 @cache
@@ -92,7 +95,7 @@ class _Reader:
         self.tree, self.before = _definition(function)
         closed = inspect.getclosurevars(function)
         self.outside = {**closed.builtins, **closed.globals, **closed.nonlocals}
-        self.names = {}
+        self.names, self.loops = {}, 0
 
     def call(self, arguments, named):
         """Bind the arguments, follow the body and return the value."""
@@ -168,7 +171,9 @@ class _Reader:
             )
         for item in items:
             self.assign(statement.target, _value(item))
+            self.loops += 1
             value = self.block(statement.body)
+            self.loops -= 1
             if value is not _NOTHING:
                 return value
         return self.block(statement.orelse)
@@ -182,6 +187,10 @@ class _Reader:
         start = self.snapshot()
         ends = []
         forked = any(isinstance(n, ast.Return) for n in ast.walk(statement))
+        if forked and self.loops:
+            raise _FaultError(
+                statement, "a `return` that values decide cannot be lowered inside a loop"
+            )
         for branch in (statement.body, statement.orelse):
             self.restore(start)
             ends.append((self.block([*branch, *rest] if forked else branch), self.snapshot()))
@@ -190,8 +199,8 @@ class _Reader:
             mine, theirs = items[vector.name], other_items[vector.name]
             vector.items = [self.choose(statement, test, a, b) for a, b in zip(mine, theirs)]  # noqa: B905
         if forked:
-            if value is _NOTHING and other is _NOTHING:
-                return True, _NOTHING
+            if value in (None, _NOTHING) and other in (None, _NOTHING):
+                return True, None
             return True, self.choose(statement, test, value, other)
         self.names = {
             name: self.choose(statement, test, names.get(name), other_names.get(name))
@@ -241,13 +250,13 @@ class _Reader:
             raise _FaultError(expression, f"`{text}` cannot be lowered; {_ALLOWED}")
         value = method(expression)
         if isinstance(value, _Unset):
-            line = self.before + value.statement.lineno
-            raise _FaultError(
-                expression,
-                f"`{ast.unparse(expression)}` has no number in one branch of the `if` of line "
-                f"{line}",
-            )
+            raise _FaultError(expression, self.unset(expression, value))
         return value
+
+    def unset(self, expression, value):
+        """Return the sentence about a name that one branch of an `if` leaves without a number."""
+        line = self.before + value.statement.lineno
+        return f"`{ast.unparse(expression)}` has no number in one branch of the `if` of line {line}"
 
     def scalar(self, where, value):
         if not isinstance(value, Node):
@@ -286,7 +295,7 @@ class _Reader:
         value = self.outside[name]
         if value is math or isinstance(value, FunctionType):
             return value
-        if value in (getattr(math, f) for f in FUNCTIONS):
+        if any(value is getattr(math, f) for f in FUNCTIONS):
             return value.__name__
         if not isinstance(value, (int, float, tuple)):
             raise _FaultError(expression, f'"{name}" cannot be lowered; {_ALLOWED}')
@@ -307,6 +316,8 @@ class _Reader:
     def read_subscript(self, expression):
         vector, index = self.place(expression)
         items = vector if isinstance(vector, tuple) else vector.items
+        if isinstance(items[index], _Unset):
+            raise _FaultError(expression, self.unset(expression, items[index]))
         if items[index] is None:
             raise _FaultError(
                 expression, f"`{ast.unparse(expression)}` is read before it is written"
@@ -365,7 +376,15 @@ class _Reader:
 
     def read_boolop(self, expression):
         word = "and" if isinstance(expression.op, ast.And) else "or"
-        return _logical(word, [self.operand(e) for e in expression.values])
+        tests = [self.operand(e) for e in expression.values]
+        for part, test in zip(expression.values, tests, strict=True):
+            if not condition(test):
+                raise _FaultError(
+                    part,
+                    f"`{ast.unparse(part)}` is a number, not a condition: write a comparison, or "
+                    "`a if test else b`",
+                )
+        return _logical(word, tests)
 
     def read_ifexp(self, expression):
         test = self.truth(expression.test)
@@ -397,6 +416,8 @@ class _Reader:
         nodes = [self.scalar(expression, a) for a in arguments]
         if len(nodes) != FUNCTIONS.get(name, 1) and name not in ("min", "max"):
             raise _FaultError(expression, f"`{ast.unparse(expression)}`: wrong number of arguments")
+        if name in ("min", "max") and len(nodes) < 2:
+            raise _FaultError(expression, f"`{ast.unparse(expression)}`: two numbers are wanted")
         if all(node.op == "number" for node in nodes):
             python = getattr(math, name, None) or {"min": min, "max": max, "abs": abs}.get(name)
             try:

@@ -105,6 +105,12 @@ class Structure:
         Parameters that are needed only when a dose is given by that route.
     to_amounts, from_amounts : callable(y, p), optional
         Convert the solver's states, in place, to those of the register and back, where they differ.
+    linear : tuple of str
+        States whose equations are linear in these states and the rates of infusion, with
+        coefficients of parameters alone. They have a closed form, so that only the one other state
+        is integrated; its own equation must be linear in itself.
+    linear_when : mapping of str to float
+        Values of parameters under which that holds; with others every state is integrated.
 
     Raises
     ------
@@ -126,6 +132,8 @@ class Structure:
     route_parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     to_amounts: Callable | None = None
     from_amounts: Callable | None = None
+    linear: tuple[str, ...] = ()
+    linear_when: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         for names, register, what in (
@@ -136,6 +144,14 @@ class Structure:
             for name in names:
                 if name not in register:
                     raise ValueError(f"structure {self.name}: {unknown(what, name, register)}")
+        for name in self.linear:
+            if name not in self.states:
+                raise ValueError(f"structure {self.name}: {unknown('state', name, self.states)}")
+        for name in self.linear_when:
+            if name not in self.parameters:
+                raise ValueError(
+                    f"structure {self.name}: {unknown('parameter', name, self.parameters)}"
+                )
         self._check_constants(self.states, "state")
         self._check_constants(self.parameters, "parameter")
         for route in self.routes.values():

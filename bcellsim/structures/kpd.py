@@ -52,5 +52,6 @@ KPD = register_structure(
         elimination=elimination,
         routes={"sc": Route("virtual"), "iv": Route("virtual")},
         defaults={"hill": 1.0},
+        linear=("virtual",),
     )
 )

@@ -64,5 +64,7 @@ TURNOVER = register_structure(
         routes={"sc": Route("depot", "f_sc"), "iv": Route("central")},
         defaults={"cl_t": 0.0, "kdes": 0.0, "hill": 1.0},
         route_parameters={"sc": ("ka", "f_sc")},
+        linear=("depot", "central", "peripheral"),
+        linear_when={"cl_t": 0.0},
     )
 )  # fmt: skip
