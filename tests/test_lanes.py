@@ -423,7 +423,7 @@ def test_memory_does_not_grow():
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 import numpy as np
 import cases
 from bcellsim.engine import Events
@@ -435,6 +435,8 @@ events = Events.from_rows([[cases.dose(structure, 0.0, 100.0)]], np.zeros(500, i
 known = solve(structure, vectors, events, [10.0, 400.0]).values
 n = 1_000_000
 many = Events.from_rows([[cases.dose(structure, 0.0, 100.0)]], np.zeros(n, int))
+# A run started in the background ignores the interrupt, and its children with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print("ready", flush=True)
 try:
     solve(structure, np.resize(vectors, (n, vectors.shape[1])), many, [400.0], until=4000.0,
