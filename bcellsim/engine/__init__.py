@@ -222,19 +222,13 @@ def differences(
     directions: np.ndarray,
     events: Events,
     times: np.ndarray,
-    *,
-    outputs: tuple[str, ...] | None = None,
-    until: float | np.ndarray | None = None,
-    rtol: float | None = None,
-    atol: float | None = None,
-    max_steps: int = 100_000,
-    threads: int | None = None,
+    **options,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return outputs and their sensitivities: derivatives along directions of the parameters.
 
     Parameters
     ----------
-    structure, params, events, times, outputs, until, rtol, atol, max_steps, threads
+    structure, params, events, times, **options
         As for `follow`.
     directions : float array (n_subjects, n_directions, n_parameters)
         Change of the parameters per unit along each direction: a column of the identity for one
@@ -257,10 +251,7 @@ def differences(
     params = np.asarray(params, dtype=np.float64)
     change = STEP * np.asarray(directions, dtype=np.float64)
     trials = np.concatenate([params[:, None] + change, params[:, None] - change], axis=1)
-    values = follow(
-        structure, params, trials, events, times, outputs=outputs, until=until, rtol=rtol,
-        atol=atol, max_steps=max_steps, threads=threads,
-    )  # fmt: skip
+    values = follow(structure, params, trials, events, times, **options)
     n = change.shape[1]
     derivatives = (values[:, 1 : 1 + n] - values[:, 1 + n :]) / (2.0 * STEP)
     return values[:, 0], np.moveaxis(derivatives, 1, -1)
