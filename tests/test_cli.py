@@ -121,6 +121,28 @@ def test_models_and_show(run):
     assert "ofatumumab" in run("show", "ofatumumab_rms")[1]
 
 
+def test_show_lists_all_and_knows_each_by_name(run):
+    code, out, err = run("show")
+    assert (code, err) == (0, "")
+    found = parsed(run("show", "--json")[1])
+    assert set(found) == {"models", "regimens", "drugs", "structures"}
+    for kind, rows in found.items():
+        assert kind in out
+        for row in rows:
+            assert row["name"] in out
+            code, card, err = run("show", row["name"])
+            assert (code, err) == (0, "")
+            assert row["name"] in card
+            assert parsed(run("show", row["name"], "--json")[1])
+
+
+def test_show_a_drug_and_a_structure(run):
+    assert "rituximab_ae_600mg" in run("show", "rituximab")[1]
+    shown = run("show", "turnover")[1]
+    assert "dB/dt  = kout b0 - kout" in shown
+    assert "drug concentration of half the largest effect" in shown
+
+
 def test_check_of_one_model(run, monkeypatch):
     import bcellsim as bc
 
@@ -228,7 +250,7 @@ def test_version_and_a_process_of_its_own():
     wrong = subprocess.run([*words, "show", "yu2022"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 1
     assert wrong.stdout == ""
-    assert wrong.stderr.startswith('bcellsim: error: unknown model or regimen "yu2022"')
+    assert wrong.stderr.startswith('bcellsim: error: unknown model, regimen, drug or ')
     assert wrong.stderr.count("\n") == 1
 
 
@@ -439,6 +461,8 @@ WRONG = {  # name: command, words of the sentence
     "loading": (
         [*SCHEDULES, "--loading", "20 mg sc at 0 d, 30 d"], "not later than the last loading dose"),
     "show": (["show", "ofatumumab_rm"], 'did you mean "ofatumumab_rms"'),
+    "show a drug": (["show", "rituximb"], 'did you mean "rituximab"'),
+    "show a structure": (["show", "turnovr"], 'did you mean "turnover"'),
     "check nothing": (["check"], "give a model, or --all"),
     "below text": ([*SIMULATE, "--below", "ten"], '--below: "ten" is not a number'),
     "below nan": ([*SIMULATE, "--below", "nan"], "--below"),
@@ -487,7 +511,6 @@ USAGE = {
     "subjects text": ([*SIMULATE, "--subjects", "many"], "--subjects"),
     "threads 0": ([*SIMULATE, "--threads", "0"], "--threads"),
     "sigma text": ([*FIT, "--sigma", "big"], "--sigma"),
-    "show nothing": (["show"], "name"),
 }
 
 

@@ -66,11 +66,15 @@ def models(json: Json = False):
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="A model or regimen by name, a .toml file, or doses.")
-    ],
+        str | None,
+        typer.Argument(
+            help="A model, regimen, drug or structure by name, a .toml file, or doses; "
+            "without it all are listed."
+        ),
+    ] = None,
     json: Json = False,
 ):
-    """Print a model card, or the doses of a regimen."""
+    """Print a model card, the doses of a regimen, a drug, the equations of a structure."""
     verbs.show(name, json)
 
 

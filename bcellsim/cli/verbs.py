@@ -21,35 +21,31 @@ def installed_version() -> str:
 def models(as_json: bool) -> None:
     """List the models."""
     import bcellsim as bc
+    from bcellsim.cli.cards import aligned
 
     table = bc.list_models()
     if as_json:
         _print_json(_records(table))
     else:
-        print(_text(table))
+        print(aligned(table))
 
 
-def show(name: str, as_json: bool) -> None:
-    """Print a model card or the doses of a regimen."""
-    import bcellsim as bc
-    from bcellsim.library import model_names, regimen_names
-    from bcellsim.names import unknown
+def show(name: str | None, as_json: bool) -> None:
+    """Print the card of a model, regimen, drug or structure; without a name list them all."""
+    from bcellsim.cli.cards import aligned, card, listing
 
-    stem = name.partition(":")[0]
-    if name in regimen_names() or any(c.isspace() for c in name.strip()):
-        regimen = bc.load_regimen(name)
+    if name is None:
+        tables = listing()
         if as_json:
-            _print_json({"regimen": regimen.name, "doses": _records(regimen.table())})
+            _print_json({kind: _records(table) for kind, table in tables.items()})
         else:
-            print(regimen)
+            print("\n\n".join(f"{kind}\n{aligned(table)}" for kind, table in tables.items()))
         return
-    if stem not in model_names() and ".toml" not in name:
-        raise ValueError(unknown("model or regimen", name, [*model_names(), *regimen_names()]))
-    model = bc.load_model(name)
+    text, facts = card(name)
     if as_json:
-        _print_json({**model.summary(), "parameters": model.typical(), "card": str(model)})
+        _print_json({k: _records(v) if hasattr(v, "columns") else v for k, v in facts.items()})
     else:
-        print(model)
+        print(text)
 
 
 def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:

@@ -15,6 +15,7 @@ from bcellsim.names import unknown
 from bcellsim.regimen import Regimen
 
 __all__ = [
+    "drug_names",
     "list_models",
     "list_regimens",
     "load_drug",
@@ -42,6 +43,11 @@ def regimen_names() -> list[str]:
     return _names("regimens")
 
 
+def drug_names() -> list[str]:
+    """Return the names of the drugs in the library."""
+    return _names("drugs")
+
+
 @cache
 def _references() -> dict[str, dict[str, str]]:
     text = (_FOLDER / "references.bib").read_text(encoding="utf-8")
@@ -66,8 +72,8 @@ def reference(key: str) -> dict[str, str]:
 
 def load_drug(name: str) -> Drug:
     """Return a drug of the library; raise ValueError naming the nearest one."""
-    if name not in _names("drugs"):
-        raise ValueError(unknown("drug", name, _names("drugs")))
+    if name not in drug_names():
+        raise ValueError(unknown("drug", name, drug_names()))
     file = read_table(_FOLDER / "drugs" / f"{name}.toml", DrugFile)
     return Drug(
         file.name, file.target, tuple(file.routes), file.molar_mass, file.source, file.notes
