@@ -250,7 +250,7 @@ def test_version_and_a_process_of_its_own():
     wrong = subprocess.run([*words, "show", "yu2022"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 1
     assert wrong.stdout == ""
-    assert wrong.stderr.startswith('bcellsim: error: unknown model, regimen, drug or ')
+    assert wrong.stderr.startswith("bcellsim: error: unknown model, regimen, drug or ")
     assert wrong.stderr.count("\n") == 1
 
 
