@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.covariates import amounts
 from bcellsim.event import format_time
 from bcellsim.library import load_model
 from bcellsim.metrics import METRICS, Question, measure, tallies
@@ -152,7 +153,8 @@ def explore(
     pandas.DataFrame
         Columns named as in the definitions: metrics with ``_mean _median _p5 _p95 _mc_se
         _reached_share``. A time that is not reached counts as infinite; its quantiles and its
-        `_reached_share` are over the subjects for whom it is defined.
+        `_reached_share` are over the subjects for whom it is defined. `cumulative_dose` [mg] of
+        doses per body size is the mean over subjects.
 
     Raises
     ------
@@ -265,7 +267,10 @@ def _row(plan, people, question, values, span, per_subject):
         "induction": span.induction,
     }
     total = plan.cumulative_dose(span.until)
-    given = {"n_doses": len(question.doses), "cumulative_dose": np.nan if total is None else total}
+    if total is None:  # per body size, so that every subject gets another amount
+        total = amounts(plan.doses(span.until), people.covariates, len(people)).sum(axis=1)
+        total = total if per_subject else float(total.mean())
+    given = {"n_doses": len(question.doses), "cumulative_dose": total}
     if per_subject:
         return {**leading, "subject": people.subjects, **values, **given}
     return {**leading, **summarise(values), **given}

@@ -261,6 +261,8 @@ class Model:
         for name, covariate in self.covariates.items():
             if name in given or covariate.default is not None or covariate.follows:
                 continue
+            if name == "BSA" and {"WT", "HT"} <= set(given):
+                continue
             unit = f", {covariate.unit}" if covariate.unit else ""
             raise ValueError(
                 f"model {self.name} needs covariate {name} ({covariate.meaning}{unit}; reference "

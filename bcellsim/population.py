@@ -6,17 +6,22 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
 
+from bcellsim.covariates import (
+    BODY_SIZE,
+    add_body_surface,
+    read_covariates,
+    subject_names,
+    warn_outside,
+)
 from bcellsim.draws import check_seed, normals, uniforms
 from bcellsim.library import load_model
 from bcellsim.model import Covariate, Model
 from bcellsim.names import unknown
-
-#: Covariates that any model accepts, because doses per kg or m2 need them, with their unit.
-BODY_SIZE = {"WT": "kg", "BSA": "m2"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +79,9 @@ def sample_population(
     covariates : str, mapping or DataFrame
         ``"reference"`` (default; a covariate with a default of its own has that), ``"study"``
         (sampled from the published median and range), a mapping of covariate to value (the others
-        at reference) or to ``"study"``, or a table with a row a subject.
+        at reference) or to ``"study"``, or a table with a row a subject, which may be the path of
+        a ``.csv`` file; its column ID names the subjects. BSA follows from WT and HT [cm] where it
+        is not given (Mosteller 1987).
     seed : int, optional
         Seed; one is drawn and recorded if none is given. The draws of subject k depend on the seed
         and k only.
@@ -87,6 +94,13 @@ def sample_population(
     ------
     ValueError
         If a covariate is unknown, missing from the table or impossible, or `n` is not positive.
+    FileNotFoundError
+        If the table is a file that does not exist.
+
+    Warns
+    -----
+    UserWarning
+        If a covariate that is given lies outside the range of the study behind the model.
 
     Examples
     --------
@@ -95,12 +109,16 @@ def sample_population(
     """
     model = load_model(model)
     seed = check_seed(seed)
+    if isinstance(covariates, Path) or str(covariates).endswith(".csv"):
+        covariates = read_covariates(covariates, {**BODY_SIZE, **model.covariates})
+    names = None
     if hasattr(covariates, "columns"):
         if n not in (None, len(covariates)):
             raise ValueError(f"n = {n}, but the table of covariates has {len(covariates)} rows")
         n = len(covariates)
         if n == 0:
             raise ValueError("the table of covariates is empty")
+        names = subject_names(covariates)
     n = _check_size(n)
     numbers = np.arange(n)
     values = _covariates(model, _given(model, covariates), numbers, seed)
@@ -110,7 +128,8 @@ def sample_population(
             f"model {model.name} has no published variability to sample a population from"
         )
     eta = effects.correlate(normals(seed, "eta", numbers, len(effects.names)))
-    return Population(model, numbers, values, eta, model.individual(values, eta), seed)
+    subjects = numbers if names is None else names
+    return Population(model, subjects, values, eta, model.individual(values, eta), seed)
 
 
 def typical_subject(model: Model | str, covariates: Mapping | None = None) -> Population:
@@ -186,7 +205,10 @@ def _covariates(model, given, subjects, seed):
     for name in given:
         if name not in model.covariates:
             values[name] = _numbers(given[name], name, len(subjects))
+    numbers = [name for name, value in given.items() if not isinstance(value, str)]
     _check_range(model, values)
+    numbers += add_body_surface(values, given)
+    warn_outside(model, values, numbers)
     return values
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.covariates import PER, amounts, origin_of_body_surface
 from bcellsim.engine import STATUS, Events, Solution, solve
 from bcellsim.engine import events as ev
 from bcellsim.library import load_model, load_regimen
@@ -21,7 +22,6 @@ from bcellsim.units import days
 if TYPE_CHECKING:
     import xarray as xr
 
-_PER = {"mg/kg": "WT", "mg/m2": "BSA"}
 _MOST_TIMES = 1_000_000
 
 
@@ -203,10 +203,10 @@ def compile_events(model: Model, regimen: Regimen, population: Population, until
     for event in expanded:
         _check_event(model, event, population)
     n = len(population)
-    sized = {e.unit for e in expanded if e.kind == "dose"} & set(_PER)
+    sized = {e.unit for e in expanded if e.kind == "dose"} & set(PER)
     if not sized:
         return Events.from_rows([_rows(model, expanded, {})], np.zeros(n, dtype=np.int64))
-    sizes = [{unit: population.covariates[_PER[unit]][i] for unit in sized} for i in range(n)]
+    sizes = [{unit: population.covariates[PER[unit]][i] for unit in sized} for i in range(n)]
     return Events.from_rows([_rows(model, expanded, size) for size in sizes], np.arange(n))
 
 
@@ -238,12 +238,7 @@ def _check_event(model, event, population):
                 f"model {model.name}: a subject with {covariate.name} = 1 is dosed "
                 f"{covariate.route}, not {event.route}; its parameters do not cross routes"
             )
-    size = _PER.get(event.unit)
-    if size and size not in population.covariates:
-        raise ValueError(
-            f"a dose in {event.unit} needs covariate {size}, which the subjects do not have; give "
-            f"it with the covariates of the population"
-        )
+    amounts([event], population.covariates, len(population))
 
 
 def _rows(model, expanded, size):
@@ -317,6 +312,9 @@ def provenance(model: Model, population: Population | None = None) -> dict:
     }
     if population is not None and population.seed is not None:
         facts["seed"] = population.seed
+    body_surface = origin_of_body_surface(population.covariates) if population else ""
+    if body_surface:
+        facts["body_surface"] = body_surface
     return facts
 
 
@@ -329,14 +327,6 @@ def _dataset(model, plans, people, times, until, solutions):
     import xarray as xr
 
     names = [plan.name for plan in plans]
-    doses = [plan.doses(until) for plan in plans]
-    width = max(map(len, doses), default=0)
-    table = np.full((2, len(plans), width), np.nan)
-    for i, given in enumerate(doses):
-        table[0, i, : len(given)] = [event.time for event in given]
-        table[1, i, : len(given)] = [
-            event.amount if event.unit == "mg" else np.nan for event in given
-        ]
     dims = ("regimen", "subject", "time")
     data = {
         name: (
@@ -348,8 +338,7 @@ def _dataset(model, plans, people, times, until, solutions):
         for j, name in enumerate(model.structure.outputs)
     }  # fmt: skip
     about = {"unit": "day", "units": "day"}
-    data["dose_time"] = (("regimen", "dose"), table[0], {**about, "long_name": "Time of dose"})
-    data["dose_amount"] = (("regimen", "dose"), table[1], {"unit": "mg", "long_name": "Dose"})
+    data |= _doses([plan.doses(until) for plan in plans], people, about)
     status = np.stack([solution.status for solution in solutions])
     meaning = "; ".join(f"{code}: {sentence}" for code, sentence in STATUS.items())
     data["status"] = (dims[:2], status, {"long_name": "Solver status", "codes": meaning})
@@ -359,3 +348,20 @@ def _dataset(model, plans, people, times, until, solutions):
         "time": ("time", times, {**about, "long_name": "Time since first dose"}),
     }
     return xr.Dataset(data, coords)
+
+
+def _doses(doses, people, about):
+    """Return the variables of the doses; amounts differ by subject where they are per body size."""
+    width = max(map(len, doses), default=0)
+    times = np.full((len(doses), width), np.nan)
+    mg = np.full((len(doses), len(people), width), np.nan)
+    for i, given in enumerate(doses):
+        times[i, : len(given)] = [event.time for event in given]
+        mg[i, :, : len(given)] = amounts(given, people.covariates, len(people))
+    dims = ("regimen", "subject", "dose")
+    if all(event.unit == "mg" for given in doses for event in given):
+        dims, mg = ("regimen", "dose"), mg[:, 0]
+    return {
+        "dose_time": (("regimen", "dose"), times, {**about, "long_name": "Time of dose"}),
+        "dose_amount": (dims, mg, {"unit": "mg", "units": "mg", "long_name": "Dose"}),
+    }

@@ -51,6 +51,10 @@ FILES = {
     "no_weight.csv": "ID,TIME,AMT,DV\n1,0,20,.\n1,28,.,5\n",
     "empty.csv": "",
     "header.csv": "ID,TIME,AMT,DV\n",
+    "children.csv": "ID,WT,HT\nA1,20,115\nA2,35,140\nA3,70,175\n",
+    "few_columns.csv": "ID,WT\nA1,20\n",
+    "text_weight.csv": "ID,WT,HT\nA1,heavy,115\n",
+    "binary.csv": b"\xff\xfe\x00",
     "invented.toml": KPD,
     "misspelt.toml": KPD.replace("value = 0.05", "valeu = 0.05", 1),
     "unit.toml": KPD.replace("1/day", "1/dy", 1).replace("invented", "unit", 1),
@@ -289,6 +293,51 @@ def test_explore_json_carries_the_seed(run):
     assert parsed(run(*command, "--seed", rows[0]["seed"])[1]) == rows
 
 
+# --- patients of one's own -----------------------------------------------------------------------
+
+CHILDREN = ["--patients", "children.csv", "--seed", "1"]
+COURSE = ["simulate", CHEN, "--regimen", "rituximab_children_750mgm2_x2", "--until", "4w"]
+
+
+def test_a_table_of_patients_gets_its_doses_in_mg(run, folder):
+    code, out, err = run(*COURSE, *CHILDREN, "--out", "run")
+    assert (code, err) == (0, "wrote run\n")
+    assert "3 virtual patients" in out
+    assert "750 mg/m2 max 1000 mg iv: median 875 mg, 599.5 to 1000; BSA: sqrt(HT" in out
+    doses = pd.read_csv(folder / "run/doses.csv")
+    assert list(doses.mg_median) == [875, 875]
+    assert list(doses.mg_highest) == [1000, 1000]
+    recorded = json.loads((folder / "run/run.json").read_text())
+    assert "Mosteller 1987" in recorded["provenance"]["body_surface"]
+    assert "children.csv" in recorded["inputs"]
+    found = parsed(run(*COURSE, *CHILDREN, "--json")[1])
+    assert found["n_subjects"] == 3
+    assert "Mosteller 1987" in found["body_surface"]
+
+
+def test_patients_are_compared_and_a_covariate_may_stand_beside_them(run):
+    command = ["explore", "--model", CHEN, "--below", "10", "--until", "20w",
+               "--regimen", "375 mg/m2 max 500 mg iv", *CHILDREN]  # fmt: skip
+    rows = parsed(run(*command, "--json")[1])
+    sizes = [(115 * 20 / 3600) ** 0.5, (140 * 35 / 3600) ** 0.5, (175 * 70 / 3600) ** 0.5]
+    assert rows[0]["n_subjects"] == 3
+    assert rows[0]["cumulative_dose"] == pytest.approx(sum(min(500, 375 * s) for s in sizes) / 3)
+    _, out, _ = run(*COURSE, *CHILDREN, "--covariate", "BSA=1")
+    assert "median 750 mg, 750 to 750; BSA: taken as a covariate" in out
+
+
+def test_what_lies_outside_the_study_is_a_warning(run):
+    code, _, err = run(*COURSE, "--covariate", "BSA=2.5")
+    assert code == 0
+    assert err.startswith("bcellsim: warning: covariate BSA: 2.5 m2 lies outside the 0.6 to 2.1 m2")
+    assert err.count("\n") == 1
+
+
+def test_the_study_is_sampled_with_one_word(run):
+    _, out, _ = run(*COURSE, "--subjects", "5", "--seed", "1", "--covariate", "study")
+    assert out == run(*COURSE, "--subjects", "5", "--seed", "1", "--covariate", "BSA=study")[1]
+
+
 # --- output directories ----------------------------------------------------------------------
 
 WRITTEN = {
@@ -483,6 +532,20 @@ WRONG = {  # name: command, words of the sentence
     "sigma 0": ([*FIT, "--sigma", "0"], "sigma = 0"),
     "binary": (simulate_of("binary.toml"), "binary.toml"),
     "age": ([*SIMULATE, "--covariate", "AGE=-5"], "AGE"),
+    "patients and subjects": ([*COURSE, *CHILDREN, "--subjects", "3"], "or --patients, not both"),
+    "no patients": ([*COURSE, "--patients", "nowhere.csv"], "no table of patients nowhere.csv"),
+    "patients a folder": ([*COURSE, "--patients", "."], "no table of patients ."),
+    "patients empty": ([*COURSE, "--patients", "empty.csv"], "empty.csv: the file is empty"),
+    "patients header": ([*COURSE, "--patients", "header.csv"], "header.csv: the table has no rows"),
+    "patients binary": ([*COURSE, "--patients", "binary.csv"], "binary.csv: not a CSV table"),
+    "patients columns": ([*COURSE, "--patients", "few_columns.csv"], "needs covariate BSA"),
+    "patients text": (
+        [*COURSE, "--patients", "text_weight.csv"],
+        'text_weight.csv, line 2, column WT: "heavy" is not a number'),
+    "patients twice": ([*COURSE, *CHILDREN, "--covariate", "WT=20"], "is a column of children.csv"),
+    "patients of a study": ([*COURSE, *CHILDREN, "--covariate", "study"], "covariates of their"),
+    "patients covariate": ([*COURSE, *CHILDREN, "--covariate", "BAS=1"], 'did you mean "BSA"'),
+    "typical of a study": ([*COURSE, "--covariate", "study"], "no sampled covariates"),
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ ORDER = [
     {"structures", "regimen"},
     {"card"},
     {"model", "engine"},
-    {"library"},
+    {"library", "covariates"},
     {"population"},
     {"simulate", "metrics", "observations"},
     {"fit"},

@@ -31,9 +31,18 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Subjects = Annotated[
     int | None, typer.Option("--subjects", min=1, help="Number of virtual patients.")
 ]
+Patients = Annotated[
+    Path | None,
+    typer.Option(
+        "--patients", help="CSV table of covariates, a row a patient, instead of --subjects."
+    ),
+]
 Covariates = Annotated[
     list[str] | None,
-    typer.Option("--covariate", help='A covariate, as in "WT=82" or "BSA=study"; repeatable.'),
+    typer.Option(
+        "--covariate",
+        help='A covariate, as in "WT=82" or "BSA=study"; repeatable. "study" samples them all.',
+    ),
 ]
 ModelName = Annotated[str, typer.Option("--model", help="A name of `models`, or a .toml file.")]
 Drawn = Annotated[list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")]
@@ -98,6 +107,7 @@ def simulate(
     ],
     until: Annotated[str, typer.Option("--until", help='End, as in "2y".')],
     subjects: Subjects = None,
+    patients: Patients = None,
     every: Annotated[str, typer.Option("--every", help="Spacing of the output.")] = "1 d",
     covariate: Covariates = None,
     below: Drawn = None,
@@ -149,9 +159,10 @@ def fit(
 @app.command()
 def explore(
     model: ModelName,
-    subjects: Annotated[int, typer.Option("--subjects", min=1, help="Number of virtual patients.")],
     below: Below,
     until: Annotated[str, typer.Option("--until", help='Horizon, as in "2y".')],
+    subjects: Subjects = None,
+    patients: Patients = None,
     dose: Annotated[
         list[str] | None,
         typer.Option("--dose", help='A maintenance dose, as in "20 mg sc"; repeatable.'),
@@ -187,4 +198,6 @@ def explore(
 ):
     """Compare dosing schedules on the same virtual patients."""
     settings = {key: value for key, value in locals().items() if key != "json"}
+    if subjects is None and patients is None:
+        raise typer.BadParameter("give --subjects or --patients")
     verbs.explore(settings, json)

@@ -83,6 +83,7 @@ def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:
 def simulate(settings: dict, as_json: bool) -> None:
     """Simulate and print quantiles of the counts."""
     import bcellsim as bc
+    from bcellsim.cli.people import dose_lines, dose_table
     from bcellsim.simulate import described
 
     levels = _levels(settings)
@@ -99,10 +100,10 @@ def simulate(settings: dict, as_json: bool) -> None:
         settings = {**settings, "seed": people.seed}
         if out:
             out.table("summary", summary, index=False)
-            out.table("doses", _doses(plans, settings["until"]), index=False)
+            out.table("doses", dose_table(plans, settings["until"], people), index=False)
             data.to_netcdf(out.file("trajectories.nc"), engine="h5netcdf")
             out.figure("trajectories", bc.plot.trajectories(data, below=levels))
-            out.record("simulate", settings, {"provenance": data.attrs}, [model.path])
+            out.record("simulate", settings, {"provenance": data.attrs}, _inputs(model, settings))
     if as_json:
         rows = _records(summary)
         _print_json({**data.attrs, "n_subjects": len(people), "summary": rows})
@@ -111,6 +112,7 @@ def simulate(settings: dict, as_json: bool) -> None:
     step = max(1, int(summary["time"].nunique() // 26))
     times = sorted(summary["time"].unique())[::step]
     print(f"{described(data.attrs)}, {_people(people)}; B cells [cells/uL]")
+    _print_lines(dose_lines(plans, settings["until"], people))
     print(_text(shown[shown["time"].isin(times)]))
 
 
@@ -152,6 +154,7 @@ def fit(settings: dict, as_json: bool) -> None:
 def explore(settings: dict, as_json: bool) -> None:
     """Compare schedules and print a row each."""
     import bcellsim as bc
+    from bcellsim.cli.people import dose_lines, dose_table
     from bcellsim.simulate import described
 
     levels = _levels(settings)
@@ -168,16 +171,27 @@ def explore(settings: dict, as_json: bool) -> None:
         settings = {**settings, "seed": people.seed}
         if out:
             out.table("schedules", table, index=False)
-            out.table("doses", _doses(plans, settings["until"]), index=False)
+            out.table("doses", dose_table(plans, settings["until"], people), index=False)
             if table["interval"].notna().any():
                 out.figure("heatmap", bc.plot.heatmap(table))
-            out.record("explore", settings, {"provenance": table.attrs}, [model.path])
+            out.record("explore", settings, {"provenance": table.attrs}, _inputs(model, settings))
     if as_json:
         about = {key: table.attrs[key] for key in ("model", "citation", "status", "until")}
         _print_json(_records(table.assign(seed=people.seed, **about)))
         return
     print(f"{described(table.attrs)}, {_people(people)}, until {settings['until']}")
+    _print_lines(dose_lines(plans, settings["until"], people))
     print(_text(_readable(table)))
+
+
+def _print_lines(lines):
+    for line in lines:
+        print(line)
+
+
+def _inputs(model, settings):
+    """Return the files that a run reads."""
+    return [model.path, *([settings["patients"]] if settings.get("patients") else [])]
 
 
 def _levels(settings):
@@ -205,13 +219,14 @@ def _plans(settings):
 
 
 def _population(model, settings):
-    from bcellsim.population import sample_population, typical_subject
+    from bcellsim.cli.people import population
 
-    if settings["subjects"] is None:
-        return typical_subject(model, _numbers(settings["covariate"], ()))
-    covariates = _numbers(settings["covariate"], ("study", "reference"))
-    return sample_population(
-        model, settings["subjects"], covariates=covariates or "reference", seed=settings["seed"]
+    given = settings["covariate"]
+    sampled = settings["subjects"] or settings["patients"]
+    words = ("study", "reference") if sampled else ()
+    covariates = "study" if given == ["study"] else _numbers(given, words)
+    return population(
+        model, settings["subjects"], settings["patients"], covariates, settings["seed"]
     )
 
 
@@ -248,7 +263,7 @@ def _output(settings):
     from bcellsim.cli.output import OutputDirectory
 
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files, whatever screen there is
-    inputs = [settings[key] for key in ("model", "data") if key in settings]
+    inputs = [settings[key] for key in ("model", "data", "patients") if settings.get(key)]
     with OutputDirectory(settings["out"], overwrite=settings["overwrite"], inputs=inputs) as out:
         yield out
     print(f"wrote {settings['out']}", file=sys.stderr)
@@ -288,12 +303,6 @@ def _summary(data):
                               **columns})
             )  # fmt: skip
     return pd.concat(rows, ignore_index=True)
-
-
-def _doses(plans, until):
-    import pandas as pd
-
-    return pd.concat([plan.table(until).assign(regimen=plan.name) for plan in plans])
 
 
 def _readable(table):
