@@ -219,20 +219,41 @@ class Model:
         eta : float array (n_subjects, n_random_effects)
             Random effects, in the order of `random_effects.names`.
         """
-        effects = self.random_effects
+        names = self.random_effects.names
+        deviations = {name: eta[:, j] for j, name in enumerate(names)}
+        return self.deviated(covariates, deviations, len(eta))
+
+    def deviated(
+        self, covariates: Mapping[str, np.ndarray], deviations: Mapping[str, np.ndarray], n: int
+    ) -> np.ndarray:
+        """Return the parameters of subjects that deviate from the typical one.
+
+        Parameters
+        ----------
+        covariates : mapping of str to float array (n_subjects,)
+            As for `individual`.
+        deviations : mapping of str to float array (n_subjects,)
+            Deviation of any parameter from the value that the covariates predict, on the scale of
+            its distribution: the logarithm, or the logit where `random_effects` says so.
+        n : int
+            Number of subjects.
+
+        Returns
+        -------
+        float array (n_subjects, n_parameters)
+            In the structure's order, internal units.
+        """
         typical = self.typical()
-        values = {name: np.full(len(eta), value) for name, value in typical.items()}
+        values = {name: np.full(n, value) for name, value in typical.items()}
         derived = {name for name, c in self.covariates.items() if c.follows}
         for effect in self.covariate_effects:
             if effect.covariate not in derived:
                 values[effect.parameter] *= effect.factor(covariates[effect.covariate])
-        for j, (name, distribution) in enumerate(
-            zip(effects.names, effects.distributions, strict=True)
-        ):
-            if distribution == "logit":
-                values[name] = expit(logit(values[name]) + eta[:, j])
+        for name, deviation in deviations.items():
+            if self.is_logit(name):
+                values[name] = expit(logit(values[name]) + deviation)
             else:
-                values[name] = values[name] * np.exp(eta[:, j])
+                values[name] = values[name] * np.exp(deviation)
         for effect in self.covariate_effects:
             if effect.covariate in derived:
                 covariate = self.covariates[effect.covariate]
@@ -240,6 +261,11 @@ class Model:
                 x = covariates.get(effect.covariate, covariate.reference * following)
                 values[effect.parameter] = values[effect.parameter] * effect.factor(x)
         return np.column_stack([values[name] for name in self.structure.parameters])
+
+    def is_logit(self, name: str) -> bool:
+        """Return whether a parameter varies on the logit scale."""
+        effects = self.random_effects
+        return dict(zip(effects.names, effects.distributions, strict=True)).get(name) == "logit"
 
     def sources(self) -> dict[str, list[str]]:
         """Return what was read where: each source, and the numbers from it."""

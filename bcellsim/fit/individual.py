@@ -237,9 +237,9 @@ class _Problem:
             j = self.model.structure.parameters.index(name)
             reference = self.typical.parameters[0, j]
             value = quantity(value, PARAMETERS[name].unit, what=name)
-            if value <= 0 or (self._logit(name) and value >= 1):
+            if value <= 0 or (self.model.is_logit(name) and value >= 1):
                 raise ValueError(f"{name} = {value:g} is outside its range")
-            scale = logit if self._logit(name) else np.log
+            scale = logit if self.model.is_logit(name) else np.log
             self.start[name] = float(scale(value) - scale(reference))
 
     def require_rows(self) -> None:
@@ -266,11 +266,6 @@ class _Problem:
         objective = (self.residuals_of(points) ** 2).sum(axis=1)
         return [start, *points[np.argsort(objective, kind="stable")[:_STARTS]]]
 
-    def _logit(self, name):
-        effects = self.model.random_effects
-        scales = dict(zip(effects.names, effects.distributions, strict=True))
-        return scales.get(name) == "logit"
-
     def vector(self, params) -> np.ndarray:
         """Return the deviations in the order of `names` from lmfit's parameters."""
         return np.array([params[f"eta_{name}"].value for name in self.names])
@@ -290,7 +285,7 @@ class _Problem:
             if self.prior and name in effects:
                 continue
             column = self.model.structure.parameters.index(name)
-            if self._logit(name):
+            if self.model.is_logit(name):
                 values[:, column] = expit(logit(values[:, column]) + deviations[:, j])
             else:
                 values[:, column] *= np.exp(deviations[:, j])
