@@ -17,7 +17,7 @@ ORDER = [
     {"names", "draws", "units", "formula"},
     {"event"},
     {"structures", "regimen"},
-    {"card"},
+    {"card", "published"},
     {"model", "engine"},
     {"library"},
     {"population"},

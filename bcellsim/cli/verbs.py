@@ -47,7 +47,8 @@ def show(name: str, as_json: bool) -> None:
         raise ValueError(unknown("model or regimen", name, [*model_names(), *regimen_names()]))
     model = bc.load_model(name)
     if as_json:
-        _print_json({**model.summary(), "parameters": model.typical(), "card": str(model)})
+        typical = {name: _plain(value) for name, value in model.typical().items()}
+        _print_json({**model.summary(), "parameters": typical, "card": str(model)})
     else:
         print(model)
 
@@ -106,7 +107,7 @@ def simulate(settings: dict, as_json: bool) -> None:
             out.table("doses", _doses(plans, settings["until"]), index=False)
             data.to_netcdf(out.file("trajectories.nc"), engine="h5netcdf")
             out.figure("trajectories", bc.plot.trajectories(data, below=levels))
-            out.record("simulate", settings, {"provenance": data.attrs}, [model.path])
+            out.record("simulate", settings, {"provenance": data.attrs}, model.files())
     if as_json:
         rows = _records(summary)
         _print_json({**data.attrs, "n_subjects": len(people), "summary": rows})
@@ -146,7 +147,7 @@ def fit(settings: dict, as_json: bool) -> None:
             out.file("report.txt").write_text(fitted.report() + "\n", encoding="utf-8")
             out.figure("fit", bc.plot.fit(fitted, below=levels))
             out.record("fit", settings, {"provenance": provenance(model)},
-                       [model.path, settings["data"]])  # fmt: skip
+                       [*model.files(), settings["data"]])  # fmt: skip
     if as_json:
         _print_json(fitted.to_json())
     else:
@@ -175,7 +176,7 @@ def explore(settings: dict, as_json: bool) -> None:
             out.table("doses", _doses(plans, settings["until"]), index=False)
             if table["interval"].notna().any():
                 out.figure("heatmap", bc.plot.heatmap(table))
-            out.record("explore", settings, {"provenance": table.attrs}, [model.path])
+            out.record("explore", settings, {"provenance": table.attrs}, model.files())
     if as_json:
         about = {key: table.attrs[key] for key in ("model", "citation", "status", "until")}
         _print_json(_records(table.assign(seed=people.seed, **about)))
