@@ -232,7 +232,7 @@ def _measure(plan, people, questions, span, threads, progress, offset, total):
     asked = tuple(dict.fromkeys(t for question in questions for t in tallies(question, outputs)))
     collected = [[] for _ in questions]
     for first in range(0, len(people), _CHUNK):
-        part = _part(people, slice(first, first + _CHUNK))
+        part = people.part(slice(first, first + _CHUNK))
         done = counting(progress, offset + first, total)
         solution = solve_regimen(
             plan, part, _NO_TIMES, until=span.until + span.follow_up, doses_until=span.until,
@@ -244,16 +244,6 @@ def _measure(plan, people, questions, span, threads, progress, offset, total):
         {name: np.concatenate([part[name] for part in found]) for name in found[0]}
         for found in collected
     ]
-
-
-def _part(people: Population, part: slice) -> Population:
-    return replace(
-        people,
-        subjects=people.subjects[part],
-        covariates={name: values[part] for name, values in people.covariates.items()},
-        eta=people.eta[part],
-        parameters=people.parameters[part],
-    )
 
 
 def _row(plan, people, question, values, span, per_subject):

@@ -204,10 +204,19 @@ def compile_events(model: Model, regimen: Regimen, population: Population, until
         _check_event(model, event, population)
     n = len(population)
     sized = {e.unit for e in expanded if e.kind == "dose"} & set(PER)
+    changes = _occasion_rows(population, until)
     if not sized:
-        return Events.from_rows([_rows(model, expanded, {})], np.zeros(n, dtype=np.int64))
+        rows = changes + _rows(model, expanded, {})
+        return Events.from_rows([rows], np.zeros(n, dtype=np.int64))
     sizes = [{unit: population.covariates[PER[unit]][i] for unit in sized} for i in range(n)]
-    return Events.from_rows([_rows(model, expanded, size) for size in sizes], np.arange(n))
+    schedules = [changes + _rows(model, expanded, size) for size in sizes]
+    return Events.from_rows(schedules, np.arange(n))
+
+
+def _occasion_rows(population, until):
+    """Return the changes of occasion; at a dose they come first, so that it belongs to the new."""
+    begins = enumerate(population.occasions[1:], start=1)
+    return [(day, ev.OCCASION, k, 0.0, -1) for k, day in begins if day <= until]
 
 
 def _check_event(model, event, population):
@@ -307,11 +316,13 @@ def provenance(model: Model, population: Population | None = None) -> dict:
         "title": model.title,
         "citation": model.citation,
         "doi": model.doi,
-        "status": model.status + (" (experimental)" if model.experimental else ""),
+        "status": model.label(),
         "bcellsim": installed,
     }
     if population is not None and population.seed is not None:
         facts["seed"] = population.seed
+    if population is not None and len(population.occasions) > 1:
+        facts["occasions"] = list(population.occasions)
     body_surface = origin_of_body_surface(population.covariates) if population else ""
     if body_surface:
         facts["body_surface"] = body_surface

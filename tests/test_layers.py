@@ -14,10 +14,10 @@ ROOT = Path(importlib.util.find_spec("bcellsim.names").origin).parent
 
 #: Groups from the bottom to the top; a name is a module or a folder of the package.
 ORDER = [
-    {"names", "draws", "units"},
+    {"names", "draws", "units", "formula"},
     {"event"},
     {"structures", "regimen"},
-    {"card"},
+    {"card", "published"},
     {"model", "engine"},
     {"library", "covariates"},
     {"population"},

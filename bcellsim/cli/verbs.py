@@ -43,7 +43,7 @@ def show(name: str | None, as_json: bool) -> None:
         return
     text, facts = card(name)
     if as_json:
-        _print_json({k: _records(v) if hasattr(v, "columns") else v for k, v in facts.items()})
+        _print_json({key: _jsonable(value) for key, value in facts.items()})
     else:
         print(text)
 
@@ -144,7 +144,7 @@ def fit(settings: dict, as_json: bool) -> None:
             out.file("report.txt").write_text(fitted.report() + "\n", encoding="utf-8")
             out.figure("fit", bc.plot.fit(fitted, below=levels))
             out.record("fit", settings, {"provenance": provenance(model)},
-                       [model.path, settings["data"]])  # fmt: skip
+                       [*model.files(), settings["data"]])  # fmt: skip
     if as_json:
         _print_json(fitted.to_json())
     else:
@@ -191,7 +191,7 @@ def _print_lines(lines):
 
 def _inputs(model, settings):
     """Return the files that a run reads."""
-    return [model.path, *([settings["patients"]] if settings.get("patients") else [])]
+    return [*model.files(), *([settings["patients"]] if settings.get("patients") else [])]
 
 
 def _levels(settings):
@@ -344,6 +344,13 @@ def _text(table):
 def _records(table):
     """Return rows as plain data: not reached and not defined are None."""
     return [{key: _plain(value) for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _jsonable(value):
+    """Return a table as rows, a mapping with what is not known as None, or the value itself."""
+    if hasattr(value, "columns"):
+        return _records(value)
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _plain(value):

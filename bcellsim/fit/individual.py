@@ -92,12 +92,22 @@ def fit_individual(
     if prior not in ("model", None):
         raise ValueError(f'prior = {prior!r}: "model" or None is wanted')
     table = observations if hasattr(observations, "columns") else read_observations(observations)
+    start = dict(start or {})
+    model = _completed(model, fixed, start)
     problem = _Problem(model, one_subject(table, subject), prior, fixed, sigma, covariates)
-    problem.begin(start or {})
+    problem.begin(start)
     problem.require_rows()
     runs = [_minimise(problem, point, _COARSE) for point in problem.starting_points()]
     best = problem.vector(min(runs, key=lambda run: run.chisqr).params)
     return Fit.of(problem, _minimise(problem, best, _FINE), runs)
+
+
+def _completed(model, fixed, start):
+    """Return a partial model with what is missing in it: values that are fixed, or their start."""
+    values = {**start, **(dict(fixed) if isinstance(fixed, Mapping) else {})}
+    model = model.completed({name: values[name] for name in model.absent() if values.get(name)})
+    model.require_parameters()
+    return model
 
 
 def _minimise(problem, point, search):
@@ -202,12 +212,20 @@ class _Problem:
     def _sigma(self, output, given):
         """Return the SD of an output: the one given, or the model's proportional one."""
         error = self.model.residual_error.get(output)
-        if output not in given and not (error and error.prop_sd):
+        if output in given:
+            return given[output]
+        if not error:
             raise ValueError(
                 f"model {self.model.name} has no published error of {output}; give sigma, the SD "
                 "of its logarithm"
             )
-        return given.get(output) or error.prop_sd
+        try:
+            return error.log_normal_sd()
+        except ValueError as reason:
+            raise ValueError(
+                f"model {self.model.name}, error of {output}: {reason}; give sigma, the SD of its "
+                "logarithm"
+            ) from None
 
     def _prepare(self):
         rows, outputs = self.rows, self.model.structure.outputs
@@ -237,9 +255,9 @@ class _Problem:
             j = self.model.structure.parameters.index(name)
             reference = self.typical.parameters[0, j]
             value = quantity(value, PARAMETERS[name].unit, what=name)
-            if value <= 0 or (self._logit(name) and value >= 1):
+            if value <= 0 or (self.model.is_logit(name) and value >= 1):
                 raise ValueError(f"{name} = {value:g} is outside its range")
-            scale = logit if self._logit(name) else np.log
+            scale = logit if self.model.is_logit(name) else np.log
             self.start[name] = float(scale(value) - scale(reference))
 
     def require_rows(self) -> None:
@@ -266,11 +284,6 @@ class _Problem:
         objective = (self.residuals_of(points) ** 2).sum(axis=1)
         return [start, *points[np.argsort(objective, kind="stable")[:_STARTS]]]
 
-    def _logit(self, name):
-        effects = self.model.random_effects
-        scales = dict(zip(effects.names, effects.distributions, strict=True))
-        return scales.get(name) == "logit"
-
     def vector(self, params) -> np.ndarray:
         """Return the deviations in the order of `names` from lmfit's parameters."""
         return np.array([params[f"eta_{name}"].value for name in self.names])
@@ -290,7 +303,7 @@ class _Problem:
             if self.prior and name in effects:
                 continue
             column = self.model.structure.parameters.index(name)
-            if self._logit(name):
+            if self.model.is_logit(name):
                 values[:, column] = expit(logit(values[:, column]) + deviations[:, j])
             else:
                 values[:, column] *= np.exp(deviations[:, j])

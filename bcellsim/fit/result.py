@@ -186,7 +186,7 @@ def _params_table(problem, estimate, se):
         if name not in problem.model.parameters:
             continue
         error = se.get(name, np.nan)
-        spread = _interval(values[j], error, problem._logit(name))
+        spread = _interval(values[j], error, problem.model.is_logit(name))
         rows.append(
             {
                 "parameter": name,

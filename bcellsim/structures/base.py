@@ -18,21 +18,35 @@ class Entry(NamedTuple):
     scale: float = 1.0
 
 
+#: Of the structures, and those that model files print in place of them (t_half_abs, k12, cl0 ...).
 PARAMETERS = {
     "ka": Entry("1/day", "first-order absorption rate from the subcutaneous depot"),
     "f_sc": Entry("", "bioavailability of a subcutaneous dose"),
+    "tlag": Entry("day", "lag between a subcutaneous dose and its arrival in the depot"),
+    "t_half_abs": Entry("day", "half-life of subcutaneous absorption"),
     "cl": Entry("L/day", "linear clearance, but for the part that decays"),
     "cl_t": Entry("L/day", "part of the clearance that decays from the first dose"),
+    "cl0": Entry("L/day", "clearance at the first dose, with the part that decays"),
     "kdes": Entry("1/day", "decay rate, from the first dose, of what changes in time"),
+    "t_half_cl": Entry("day", "half-life of the part of the clearance that decays"),
+    "kel": Entry("1/day", "first-order elimination rate of the drug, or of its virtual amount"),
+    "k12": Entry("1/day", "transfer rate from the central to the peripheral compartment"),
+    "k21": Entry("1/day", "transfer rate from the peripheral to the central compartment"),
+    "vmax": Entry("mg/day", "largest rate of the saturable elimination, at the first dose"),
+    "km": Entry("mg/L", "drug concentration of half the largest saturable elimination"),
     "vc": Entry("L", "central volume"),
     "q": Entry("L/day", "inter-compartmental clearance of the drug"),
     "vp": Entry("L", "peripheral volume"),
     "kint": Entry("1/day", "internalisation of the drug-target complex"),
     "kd": Entry("mg/L", "equilibrium dissociation constant of drug and target"),
     "koff": Entry("1/day", "dissociation of the drug-target complex"),
+    "kss": Entry("mg/L", "quasi-steady-state constant of drug and target"),
     "r0": Entry("mg/L", "target at baseline, as drug equivalents"),
     "ksyn0": Entry("mg/L/day", "target synthesis at the first dose, as drug equivalents"),
     "ksyn_inf": Entry("mg/L/day", "target synthesis after long treatment, as drug equivalents"),
+    "ksyn": Entry("mg/L/day", "target synthesis, as drug equivalents"),
+    "kdeg": Entry("1/day", "degradation of free target"),
+    "cd20_per_cell": Entry("ng/cell", "CD20 on one B cell, as drug equivalents"),
     "b0": Entry("cells/uL", "B-cell count at baseline"),
     "kout": Entry("1/day", "loss rate of B cells without drug"),
     "emax": Entry("", "largest fold increase of the loss rate, added to 1"),
@@ -40,8 +54,12 @@ PARAMETERS = {
     "hill": Entry("", "Hill exponent of the effect"),
     "qb": Entry("L/day", "exchange flow of B cells between blood and tissue"),
     "vb": Entry("L", "volume of the tissue B-cell pool"),
-    "kel": Entry("1/day", "decay of the virtual drug amount"),
     "a50": Entry("mg", "virtual drug amount of half the largest effect"),
+    "kmat": Entry("1/day", "maturation of pro-B cells into B cells"),
+    "lifespan": Entry("day", "mean lifespan of B cells without drug"),
+    "kill_slope": Entry("1/day", "removal of B cells for each e-fold of drug concentration"),
+    "kill_conc": Entry("mg/L", "drug concentration at which log-linear removal sets in"),
+    "kill_intercept": Entry("1/day", "log-linear removal of B cells at 1 mg/L of drug"),
 }
 
 # The scale of a state times `atol` is its absolute tolerance. An individual Hill exponent can be as
@@ -55,6 +73,8 @@ STATES = {
     "target": Entry("mg/L", "total target, free and bound, as drug equivalents"),
     "bcell": Entry("cells/uL", "B cells in blood"),
     "bcell_tissue": Entry("cells/uL", "B cells in tissue, divided by the central volume"),
+    "pro_bcell": Entry("cells/uL", "pro-B cells, as if in blood"),
+    **{f"transit{i}": Entry("cells/uL", f"B cells in ageing stage {i}") for i in range(1, 5)},
     "virtual": Entry("mg", "virtual drug amount of a kinetic-pharmacodynamic model", 1e-32),
 }
 
