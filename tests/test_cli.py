@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import pandas as pd
@@ -41,6 +42,7 @@ b0 = { value = 200, unit = "cells/uL" }
 kout = { value = 0.05, unit = "1/day" }
 emax = { value = 60, unit = "" }
 """
+EXAMPLES = Path(__file__).parent.parent / "examples" / "data"
 FILES = {
     "patient.csv": PATIENT,
     "text.csv": PATIENT.replace("60", "sixty"),
@@ -55,6 +57,12 @@ FILES = {
     "few_columns.csv": "ID,WT\nA1,20\n",
     "text_weight.csv": "ID,WT,HT\nA1,heavy,115\n",
     "binary.csv": b"\xff\xfe\x00",
+    "own.py": (EXAMPLES / "kpd_production.py").read_bytes(),
+    "invented_production.toml": (EXAMPLES / "invented_production.toml").read_bytes(),
+    "empty.py": "",
+    "syntax.py": "from math import exp\ndef f(:\n",
+    "fails.py": "from math import exp\n\nexp('one')\n",
+    "binary.py": b"\xff\xfe\x00",
     "invented.toml": KPD,
     "misspelt.toml": KPD.replace("value = 0.05", "valeu = 0.05", 1),
     "unit.toml": KPD.replace("1/day", "1/dy", 1).replace("invented", "unit", 1),
@@ -338,6 +346,40 @@ def test_the_study_is_sampled_with_one_word(run):
     assert out == run(*COURSE, "--subjects", "5", "--seed", "1", "--covariate", "BSA=study")[1]
 
 
+# --- structures of one's own --------------------------------------------------------------------
+
+OWN = ["--structure", "own.py"]
+PRODUCTION = ["simulate", "invented_production.toml", "--regimen", "20 mg sc", "--until", "4w"]
+
+
+@pytest.fixture
+def own_structures():
+    """Take structures of the user out of the register again."""
+    from bcellsim.structures import STRUCTURES
+
+    before = dict(STRUCTURES)
+    yield
+    STRUCTURES.clear()
+    STRUCTURES.update(before)
+
+
+@pytest.mark.usefixtures("own_structures")
+def test_a_structure_of_ones_own(run, folder):
+    code, _, err = run(*PRODUCTION)
+    assert code == 1
+    assert 'unknown structure "kpd_production"' in err
+    code, out, err = run(*PRODUCTION, *OWN, "--out", "run")
+    assert (code, err) == (0, "wrote run\n")
+    assert "invented_production" in out
+    recorded = json.loads((folder / "run/run.json").read_text())
+    assert {"own.py", "invented_production.toml"} <= set(recorded["inputs"])
+    assert "dB/dt = kout b0 (1 -" in run("show", "kpd_production", *OWN)[1]
+    assert "stopimab" in run("show", "invented_production.toml", *OWN)[1]
+    assert run("check", "invented_production.toml", *OWN)[0] == 0
+    data = ["fit", "no_weight.csv", "--model", "invented_production.toml", *OWN]
+    assert "maximum a posteriori" in run(*data)[1]
+
+
 # --- output directories ----------------------------------------------------------------------
 
 WRITTEN = {
@@ -532,6 +574,16 @@ WRONG = {  # name: command, words of the sentence
     "sigma 0": ([*FIT, "--sigma", "0"], "sigma = 0"),
     "binary": (simulate_of("binary.toml"), "binary.toml"),
     "age": ([*SIMULATE, "--covariate", "AGE=-5"], "AGE"),
+    "no structure": ([*PRODUCTION, "--structure", "nowhere.py"], "no structure file nowhere.py"),
+    "structure a folder": ([*PRODUCTION, "--structure", "."], "no structure file ."),
+    "structure empty": ([*PRODUCTION, "--structure", "empty.py"], "empty.py: it defines no Struct"),
+    "structure syntax": ([*PRODUCTION, "--structure", "syntax.py"], "syntax.py, line 2: "),
+    "structure fails": (
+        [*PRODUCTION, "--structure", "fails.py"], "fails.py, line 3: TypeError: must be real"),
+    "structure binary": ([*PRODUCTION, "--structure", "binary.py"], "binary.py: not a text file"),
+    "structure a model": ([*PRODUCTION, "--structure", "unit.toml"], "unit.toml, line 1"),
+    "structure in show": (["show", "kpd", "--structure", "syntax.py"], "syntax.py, line 2: "),
+    "structure in check": (["check", "--all", "--structure", "fails.py"], "fails.py, line 3"),
     "patients and subjects": ([*COURSE, *CHILDREN, "--subjects", "3"], "or --patients, not both"),
     "no patients": ([*COURSE, "--patients", "nowhere.csv"], "no table of patients nowhere.csv"),
     "patients a folder": ([*COURSE, "--patients", "."], "no table of patients ."),

@@ -19,7 +19,7 @@ ORDER = [
     {"structures", "regimen"},
     {"card", "published"},
     {"model", "engine"},
-    {"library", "covariates"},
+    {"library", "covariates", "scripts"},
     {"population"},
     {"simulate", "metrics", "observations"},
     {"fit"},

@@ -44,6 +44,12 @@ Covariates = Annotated[
         help='A covariate, as in "WT=82" or "BSA=study"; repeatable. "study" samples them all.',
     ),
 ]
+Structures = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--structure", help="Python file with a structure of your own, which a .toml file names."
+    ),
+]
 ModelName = Annotated[str, typer.Option("--model", help="A name of `models`, or a .toml file.")]
 Drawn = Annotated[list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")]
 Below = Annotated[
@@ -81,21 +87,23 @@ def show(
             "without it all are listed."
         ),
     ] = None,
+    structure: Structures = None,
     json: Json = False,
 ):
     """Print a model card, the doses of a regimen, a drug, the equations of a structure."""
-    verbs.show(name, json)
+    verbs.show(name, structure, json)
 
 
 @app.command()
 def check(
     name: Annotated[str | None, typer.Argument(help="A model, or a .toml file.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Check the whole library.")] = False,
+    structure: Structures = None,
     json: Json = False,
     quiet: Quiet = False,
 ):
     """Compare a model with the published results in its file."""
-    verbs.check(name, every, json, quiet)
+    verbs.check(name, every, structure, json, quiet)
 
 
 @app.command()
@@ -110,6 +118,7 @@ def simulate(
     patients: Patients = None,
     every: Annotated[str, typer.Option("--every", help="Spacing of the output.")] = "1 d",
     covariate: Covariates = None,
+    structure: Structures = None,
     below: Drawn = None,
     seed: Seed = None,
     out: Out = None,
@@ -141,6 +150,7 @@ def fit(
         float | None, typer.Option("--sigma", help="SD of the log of the counts.")
     ] = None,
     covariate: Covariates = None,
+    structure: Structures = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Which ID to fit.")] = None,
     lloq: Annotated[
         str | None, typer.Option("--lloq", help="Lower limit of quantification [cells/uL].")
@@ -189,6 +199,7 @@ def explore(
         str, typer.Option("--follow-up", help="Time simulated on without doses.")
     ] = "0 d",
     covariate: Covariates = None,
+    structure: Structures = None,
     seed: Seed = None,
     out: Out = None,
     overwrite: Overwrite = False,

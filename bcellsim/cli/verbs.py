@@ -30,10 +30,11 @@ def models(as_json: bool) -> None:
         print(aligned(table))
 
 
-def show(name: str | None, as_json: bool) -> None:
+def show(name: str | None, structures, as_json: bool) -> None:
     """Print the card of a model, regimen, drug or structure; without a name list them all."""
     from bcellsim.cli.cards import aligned, card, listing
 
+    _register(structures)
     if name is None:
         tables = listing()
         if as_json:
@@ -48,10 +49,11 @@ def show(name: str | None, as_json: bool) -> None:
         print(text)
 
 
-def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:
+def check(name: str | None, every: bool, structures, as_json: bool, quiet: bool) -> None:
     """Run the checks of one model or of all; exit 1 when one that is gated fails."""
     import bcellsim as bc
 
+    _register(structures)
     if (name is None) == (not every):
         raise ValueError("give a model, or --all")
     if name and name.endswith(".csv"):
@@ -103,7 +105,8 @@ def simulate(settings: dict, as_json: bool) -> None:
             out.table("doses", dose_table(plans, settings["until"], people), index=False)
             data.to_netcdf(out.file("trajectories.nc"), engine="h5netcdf")
             out.figure("trajectories", bc.plot.trajectories(data, below=levels))
-            out.record("simulate", settings, {"provenance": data.attrs}, _inputs(model, settings))
+            facts = {"provenance": data.attrs}
+            out.record("simulate", settings, facts, model.files() + _files(settings))
     if as_json:
         rows = _records(summary)
         _print_json({**data.attrs, "n_subjects": len(people), "summary": rows})
@@ -143,8 +146,8 @@ def fit(settings: dict, as_json: bool) -> None:
             out.table("curves", fitted.curves, index=False)
             out.file("report.txt").write_text(fitted.report() + "\n", encoding="utf-8")
             out.figure("fit", bc.plot.fit(fitted, below=levels))
-            out.record("fit", settings, {"provenance": provenance(model)},
-                       [*model.files(), settings["data"]])  # fmt: skip
+            facts = {"provenance": provenance(model)}
+            out.record("fit", settings, facts, model.files() + _files(settings))
     if as_json:
         _print_json(fitted.to_json())
     else:
@@ -174,7 +177,8 @@ def explore(settings: dict, as_json: bool) -> None:
             out.table("doses", dose_table(plans, settings["until"], people), index=False)
             if table["interval"].notna().any():
                 out.figure("heatmap", bc.plot.heatmap(table))
-            out.record("explore", settings, {"provenance": table.attrs}, _inputs(model, settings))
+            facts = {"provenance": table.attrs}
+            out.record("explore", settings, facts, model.files() + _files(settings))
     if as_json:
         about = {key: table.attrs[key] for key in ("model", "citation", "status", "until")}
         _print_json(_records(table.assign(seed=people.seed, **about)))
@@ -189,9 +193,10 @@ def _print_lines(lines):
         print(line)
 
 
-def _inputs(model, settings):
-    """Return the files that a run reads."""
-    return [*model.files(), *([settings["patients"]] if settings.get("patients") else [])]
+def _files(settings):
+    """Return the files, beside that of the model, that a run reads."""
+    named = [settings[key] for key in ("data", "patients") if settings.get(key)]
+    return [*named, *(settings["structure"] or ())]
 
 
 def _levels(settings):
@@ -254,16 +259,25 @@ def _numbers(given, words):
     return numbers
 
 
+def _register(structures):
+    """Make the structures of the user's own files known."""
+    from bcellsim.scripts import load_structures
+
+    for path in structures or ():
+        load_structures(path)
+
+
 @contextlib.contextmanager
 def _output(settings):
     """Yield the output directory asked for, or None."""
+    _register(settings["structure"])
     if settings["out"] is None:
         yield None
         return
     from bcellsim.cli.output import OutputDirectory
 
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files, whatever screen there is
-    inputs = [settings[key] for key in ("model", "data", "patients") if settings.get(key)]
+    inputs = [settings["model"], *_files(settings)]
     with OutputDirectory(settings["out"], overwrite=settings["overwrite"], inputs=inputs) as out:
         yield out
     print(f"wrote {settings['out']}", file=sys.stderr)

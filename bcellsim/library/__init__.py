@@ -74,7 +74,13 @@ def load_drug(name: str) -> Drug:
     """Return a drug of the library; raise ValueError naming the nearest one."""
     if name not in drug_names():
         raise ValueError(unknown("drug", name, drug_names()))
-    file = read_table(_FOLDER / "drugs" / f"{name}.toml", DrugFile)
+    return _drug(read_table(_FOLDER / "drugs" / f"{name}.toml", DrugFile))
+
+
+def _drug(file):
+    """Return the drug that a model file names, or describes itself."""
+    if isinstance(file, str):
+        return load_drug(file)
     return Drug(
         file.name, file.target, tuple(file.routes), file.molar_mass, file.source, file.notes
     )
@@ -126,7 +132,9 @@ def _load_file(path: Path, variant: str) -> Model:
         if file.name != path.stem:
             raise ValueError(f'"{file.name}" is not the name of the file, "{path.stem}"')
     with located(path, "drug"):
-        drug = load_drug(file.drug)
+        drug = _drug(file.drug)
+        if not isinstance(file.drug, str) and drug.name in drug_names():
+            raise ValueError(f'drug "{drug.name}" is in the library; write drug = "{drug.name}"')
     with located(path, "citation"):
         doi = reference(file.citation).get("doi", "") if file.citation else ""
     return build_model(file, drug, doi, variant, path)

@@ -183,13 +183,24 @@ class VariantEntry(_Table):
     correlations: list[CorrelationEntry]
 
 
+class DrugFile(_Table):
+    """An antibody."""
+
+    name: str
+    target: str
+    routes: list[Literal["sc", "iv"]]
+    molar_mass: FiniteFloat | None = Field(default=None, gt=0)
+    source: str
+    notes: str = ""
+
+
 class ModelFile(_Table):
     """A published model: one TOML file, numbers exactly as printed in the paper."""
 
     name: str
     title: str
     structure: str
-    drug: str
+    drug: str | DrugFile
     citation: str
     source: str
     read_in: str
@@ -209,17 +220,6 @@ class ModelFile(_Table):
     residual_error: dict[str, ResidualErrorEntry] = {}
     variants: dict[str, VariantEntry] = {}
     checks: list[CheckEntry] = []
-
-
-class DrugFile(_Table):
-    """An antibody."""
-
-    name: str
-    target: str
-    routes: list[Literal["sc", "iv"]]
-    molar_mass: FiniteFloat | None = Field(default=None, gt=0)
-    source: str
-    notes: str = ""
 
 
 class RegimenFile(_Table):
