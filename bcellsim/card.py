@@ -30,6 +30,7 @@ def model_card(model) -> str:
     lines += _section("sources", _source_lines(model))
     lines += _section("variants", [f":{k}  {v}" for k, v in model.variants.items()])
     lines += _section("not found in the publication", _missing_lines(model))
+    lines += _section("checked against (`bcellsim check` says what it gives)", _check_lines(model))
     lines += _section("notes", [model.notes] if model.notes else [])
     lines += _section("context of use", [model.context_of_use])
     lines += _section("not for", [model.not_for])
@@ -164,3 +165,15 @@ def _source_lines(model):
 
 def _residual_lines(model):
     return [f"{name}: {error}" for name, error in model.residual_error.items()]
+
+
+def _check_lines(model):
+    """Return a line a check; what it gives, `bcellsim check` says."""
+    lines = []
+    for c in model.checks:
+        metric = c.metric if c.statistic == "typical" else f"{c.metric} ({c.statistic})"
+        unit = f" {c.unit}".rstrip()
+        gate = "" if c.gate else "; not gated"
+        note = f" - {c.note}" if c.note else ""
+        lines.append(f"{c.id}: {metric} {c.expected:g}{unit} ({c.low:g} to {c.high:g}{gate}){note}")
+    return lines

@@ -15,6 +15,7 @@ from bcellsim.model import Check, Model
 from bcellsim.names import unknown
 from bcellsim.population import sample_population, typical_subject
 from bcellsim.simulate import solve_regimen
+from bcellsim.soundness import findings
 from bcellsim.units import convert, days
 
 if TYPE_CHECKING:
@@ -39,9 +40,12 @@ CHECK_METRICS: dict[str, tuple[Callable, str]] = {
 
 
 _COLUMNS = (
-    "model", "id", "verdict", "metric", "statistic", "obtained", "expected", "low", "high", "unit",
-    "source", "claimed", "supported",
+    "model", "section", "id", "verdict", "metric", "statistic", "obtained", "expected", "low",
+    "high", "unit", "source", "note", "claimed", "supported",
 )  # fmt: skip
+
+#: The section of the checks that are in the model file; the others are those of `soundness`.
+PUBLISHED = "published results"
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Outcome:
 
 
 def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
-    """Run every check of a model file.
+    """Look at a model, and run every check of its file.
 
     Parameters
     ----------
@@ -77,9 +81,11 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a check: model, id, verdict, metric, statistic, obtained, expected, low, high, unit,
-        source, and the status that the file claims and that its checks support (also in
-        ``attrs``).
+        A row a check: model, section, id, verdict, metric, statistic, obtained, expected, low,
+        high, unit, source, note, and the status that the file claims and that its checks support
+        (also in ``attrs``). The first sections (file, equations, variability, covariates,
+        baseline, exposure) hold for any model; the last, the published results, is that of the
+        ``[[checks]]`` in the file.
 
     Raises
     ------
@@ -89,6 +95,7 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
     import pandas as pd
 
     model = load_model(model)
+    sound = findings(model)
     outcomes = []
     for i, check in enumerate(model.checks):
         outcomes.append(run_check(model, check))
@@ -101,18 +108,24 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
         "claimed": model.status,
         "supported": "reproduced" if reproduced else "transcribed",
     }
-    table = pd.DataFrame([_row(about, outcome) for outcome in outcomes], columns=_COLUMNS)
+    rows = [*map(_sound_row, sound), *map(_row, outcomes)]
+    table = pd.DataFrame([{**row, **about} for row in rows], columns=_COLUMNS)
     table.attrs = about
     return table
 
 
-def _row(about, outcome):
-    found = {**about, "verdict": outcome.verdict, "obtained": outcome.obtained}
-    return {n: found[n] if n in found else getattr(outcome.check, n) for n in _COLUMNS}
+def _sound_row(found):
+    return {**vars(found), "verdict": found.verdict}
+
+
+def _row(outcome):
+    check = outcome.check
+    about = {"section": PUBLISHED, "verdict": outcome.verdict, "obtained": outcome.obtained}
+    return {**{n: getattr(check, n) for n in _COLUMNS if hasattr(check, n)}, **about}
 
 
 def check_library(*, progress=None) -> pd.DataFrame:
-    """Run the checks of every model in the library."""
+    """Look at every model in the library, and run the checks of its file."""
     import pandas as pd
 
     names = model_names()

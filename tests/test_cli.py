@@ -155,24 +155,62 @@ def test_show_a_drug_and_a_structure(run):
     assert "drug concentration of half the largest effect" in shown
 
 
-def test_check_of_one_model(run, monkeypatch):
-    import bcellsim as bc
+CHECKED = """
+[[checks]]
+id = "floor"
+metric = "floor"
+expected = 3.28
+low = 3.27
+high = 3.29
+unit = "cells/uL"
+source = "algebra: 200 / 61"
+note = "invented"
+"""
 
-    table = pd.DataFrame(
-        {"check": ["P2"], "verdict": ["passes"], "source": ["x"], "statistic": ["typical"],
-         "value": [float("nan")], "model": [YU]}
-    )  # fmt: skip
-    table = table.assign(claimed="reproduced", supported="transcribed")
-    monkeypatch.setattr(bc, "check_model", lambda name, progress=None: table)
-    code, out, _ = run("check", YU, "--json")
-    assert code == 0
-    found = parsed(out)
-    assert found["checks"][0]["verdict"] == "passes"
-    assert found["checks"][0]["value"] is None
-    assert "claims status reproduced, its checks support transcribed" in run("check", YU)[2]
-    failing = table.assign(verdict="FAILS")
-    monkeypatch.setattr(bc, "check_model", lambda name, progress=None: failing)
-    assert run("check", YU)[0] == 1
+
+FAILING = CHECKED.replace("3.28", "3.26").replace("3.27", "3.25").replace("3.29", "3.275")
+
+
+def test_check_of_one_model(run, folder):
+    path = folder / "invented.toml"
+    path.write_text(KPD.replace("transcribed", "reproduced") + CHECKED)
+    code, out, err = run("check", "invented.toml")
+    assert (code, err) == (0, "")
+    for word in ("file", "equations", "baseline", "published results", "3.279 cells/uL",
+                 "expected 3.28 cells/uL", "3.27 to 3.29", "0 failed"):  # fmt: skip
+        assert word in out
+    found = parsed(run("check", "invented.toml", "--json")[1])
+    assert (found["claimed"], found["supported"]) == ("reproduced", "reproduced")
+    assert found["checks"][-1]["obtained"] == pytest.approx(200 / 61)
+    assert found["checks"][-1]["verdict"] == "passes"
+
+
+def test_a_check_that_fails_and_a_status_that_is_not_true(run, folder):
+    path = folder / "invented.toml"
+    path.write_text(KPD.replace("transcribed", "reproduced") + FAILING)
+    code, out, err = run("check", "invented.toml")
+    assert code == 1
+    assert "FAILS" in out
+    assert "source: algebra: 200 / 61" in out
+    assert "1 failed" in out
+    claims = "invented: the file claims status reproduced, its checks support transcribed\n"
+    assert err == claims
+    path.write_text(KPD.replace("transcribed", "reproduced"))
+    assert run("check", "invented.toml")[::2] == (1, claims)
+    path.write_text(KPD + FAILING)
+    assert run("check", "invented.toml")[::2] == (1, "")
+
+
+def test_check_of_the_library(run, monkeypatch):
+    monkeypatch.setattr("bcellsim.check.model_names", lambda: [CHEN])
+    code, out, err = run("check", "--all", "--json")
+    assert (code, err) == (0, "")
+    rows = parsed(out)
+    assert {row["model"] for row in rows} == {CHEN}
+    assert {"section", "id", "verdict", "obtained", "expected", "low", "high", "source"} <= set(
+        rows[0]
+    )
+    assert f"{CHEN} (status reproduced)" in run("check", "--all")[1]
 
 
 def test_simulate(run):
@@ -555,6 +593,19 @@ WRONG = {  # name: command, words of the sentence
     "show a drug": (["show", "rituximb"], 'did you mean "rituximab"'),
     "show a structure": (["show", "turnovr"], 'did you mean "turnover"'),
     "check nothing": (["check"], "give a model, or --all"),
+    "check both": (["check", CHEN, "--all"], "give a model, or --all"),
+    "check a name": (["check", "chen2024"], 'did you mean "chen2024_rituximab"'),
+    "check no file": (["check", "nowhere.toml"], "no model file nowhere.toml"),
+    "check a folder": (["check", "."], 'unknown model "."'),
+    "check binary": (["check", "binary.toml"], "binary.toml: not a text file"),
+    "check a key": (["check", "misspelt.toml"], 'unknown key "valeu"; did you mean "value"'),
+    "show no file": (["show", "nowhere.toml"], "no model file nowhere.toml"),
+    "show a folder": (["show", "."], 'unknown model, regimen, drug or structure "."'),
+    "show binary": (["show", "binary.toml"], "binary.toml: not a text file"),
+    "show doses": (["show", "20 mg"], "has no route"),
+    "model a folder": (simulate_of("."), 'unknown model "."'),
+    "data a folder": (fit_of("."), "no data file ."),
+    "data binary": (fit_of("binary.csv"), "binary.csv"),
     "below text": ([*SIMULATE, "--below", "ten"], '--below: "ten" is not a number'),
     "below nan": ([*SIMULATE, "--below", "nan"], "--below"),
     "below unit": ([*SIMULATE, "--below", "10 cells/uk"], 'did you mean "cells/uL"'),
@@ -642,8 +693,9 @@ def test_wrong_usage_names_the_option(run, folder, command, words):
 def test_check_of_a_model_file_without_checks(run):
     code, out, _ = run("check", "invented.toml")
     assert code == 0
-    assert "0 checks" in out
-    assert parsed(run("check", "invented.toml", "--json")[1])["checks"] == []
+    assert "0 published results; 0 failed" in out
+    checks = parsed(run("check", "invented.toml", "--json")[1])["checks"]
+    assert "published results" not in {row["section"] for row in checks}
 
 
 @pytest.mark.parametrize(

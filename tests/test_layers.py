@@ -24,9 +24,9 @@ ORDER = [
     {"simulate", "metrics", "observations"},
     {"fit"},
     {"forecast"},
-    {"explore"},
+    {"explore", "soundness"},
     {"redose", "sweep", "check"},
-    {"plot"},
+    {"plot", "catalog"},
     {"__init__"},  # gathers the names of all; only the command line may import it
     {"report", "cli", "__main__"},
 ]

@@ -2,12 +2,16 @@
 
 import re
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import bcellsim.catalog
 from bcellsim import check_model, list_models, list_regimens, load_model, load_regimen
-from bcellsim.check import run_check
+from bcellsim.catalog import PAGE, catalog
+from bcellsim.check import PUBLISHED, run_check
 from bcellsim.library import _FOLDER, load_drug, model_names, reference, regimen_names
 from bcellsim.population import typical_subject
 from bcellsim.structures import PARAMETERS, STRUCTURES
@@ -130,18 +134,40 @@ def test_list_of_regimens():
     assert list(list_regimens().name) == regimen_names()
 
 
+checks_of = cache(check_model)  # run once, for this test and for the page
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_checks_support_the_status(name):
-    table = check_model(name)
+    table = checks_of(name)
+    general, published = (table[(table.section == PUBLISHED) == which] for which in (False, True))
+    assert "FAILS" not in set(general.verdict)
+    assert {"file", "equations", "variability", "baseline"} <= set(general.section)
     checks = {check.id: check for check in load_model(name).checks}
-    assert list(table.id) == list(checks)
-    gated = [checks[key].gate for key in table.id]
-    inside = (table.low <= table.obtained) & (table.obtained <= table.high)
+    assert list(published.id) == list(checks)
+    gated = [checks[key].gate for key in published.id]
+    inside = (published.low <= published.obtained) & (published.obtained <= published.high)
     wanted = np.where(gated, np.where(inside, "passes", "FAILS"), "note")
-    assert list(table.verdict) == list(wanted)
+    assert list(published.verdict) == list(wanted)
     supported = "reproduced" if any(gated) and "FAILS" not in wanted else "transcribed"
     assert table.attrs["supported"] == supported
     assert load_model(name).status == supported
+
+
+def test_the_page_of_all_models_is_current():
+    table = pd.concat([checks_of(name) for name in MODELS], ignore_index=True)
+    assert catalog(table) == PAGE.read_text(encoding="utf-8"), "run python -m bcellsim.catalog"
+
+
+def test_the_page_is_written_whole(monkeypatch, tmp_path):
+    monkeypatch.setattr(bcellsim.catalog, "PAGE", tmp_path / "MODELS.md")
+    monkeypatch.setattr(bcellsim.catalog, "check_library", lambda: checks_of(MODELS[0]))
+    monkeypatch.setattr(
+        bcellsim.catalog, "list_models", lambda: list_models().query("name == @MODELS[0]")
+    )
+    bcellsim.catalog.write()
+    assert [path.name for path in tmp_path.iterdir()] == ["MODELS.md"]
+    assert f"## {MODELS[0]}" in (tmp_path / "MODELS.md").read_text(encoding="utf-8")
 
 
 # --- published numbers (models.md) -------------------------------------------------------------
@@ -378,12 +404,13 @@ source = "a count is above 0 at every moment"
 def test_a_model_file_without_checks(tmp_path):
     table = checked(tmp_path, "")
     assert list(table.columns) == list(check_model(CHEN).columns)
-    assert table.empty
+    assert PUBLISHED not in set(table.section)
     assert table.attrs == {"model": CHEN, "claimed": "reproduced", "supported": "transcribed"}
 
 
 def test_a_threshold_of_zero(tmp_path):
-    assert list(checked(tmp_path, CHECK).verdict) == ["passes"]
+    table = checked(tmp_path, CHECK)
+    assert list(table[table.section == PUBLISHED].verdict) == ["passes"]
 
 
 @pytest.mark.parametrize(

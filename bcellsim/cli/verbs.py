@@ -50,8 +50,9 @@ def show(name: str | None, structures, as_json: bool) -> None:
 
 
 def check(name: str | None, every: bool, structures, as_json: bool, quiet: bool) -> None:
-    """Run the checks of one model or of all; exit 1 when one that is gated fails."""
+    """Check one model or all; exit 1 when a check fails or a status is not true."""
     import bcellsim as bc
+    from bcellsim.cli.checks import failures, report, untrue
 
     _register(structures)
     if (name is None) == (not every):
@@ -63,22 +64,15 @@ def check(name: str | None, every: bool, structures, as_json: bool, quiet: bool)
     with _progress("checks", quiet) as progress:
         table = bc.check_library(progress=progress) if every else bc.check_model(
             name, progress=progress)  # fmt: skip
-    failed = int((table["verdict"] == "FAILS").sum()) if len(table) else 0
     if as_json:
         rows = _records(table)
         _print_json(rows if every else {**table.attrs, "checks": rows})
     else:
-        if len(table):
-            print(_text(table.drop(columns=["source", "statistic", "claimed", "supported"])))
-        print(f"{len(table)} checks, {failed} failed")
-    wrong = table[table["claimed"] != table["supported"]].drop_duplicates("model")
-    for row in wrong.itertuples():
-        print(
-            f"{row.model}: the file claims status {row.claimed}, its checks support "
-            f"{row.supported}",
-            file=sys.stderr,
-        )
-    if failed:
+        print(report(table))
+    wrong = untrue(table)
+    for sentence in wrong:
+        print(sentence, file=sys.stderr)
+    if wrong or failures(table):
         sys.exit(1)
 
 
