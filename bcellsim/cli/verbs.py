@@ -43,7 +43,7 @@ def show(name: str, as_json: bool) -> None:
         else:
             print(regimen)
         return
-    if stem not in model_names() and ".toml" not in name:
+    if stem not in model_names() and not any(mark in name for mark in (".toml", "+", "~")):
         raise ValueError(unknown("model or regimen", name, [*model_names(), *regimen_names()]))
     model = bc.load_model(name)
     if as_json:
