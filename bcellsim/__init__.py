@@ -18,6 +18,7 @@ _PUBLIC = {
     "Structure": "structures",
     "check_library": "check",
     "check_model": "check",
+    "combine": "library",
     "explore": "explore",
     "fit_individual": "fit",
     "grid": "explore",

@@ -75,6 +75,7 @@ def _status_line(model):
 
 def _parameter_lines(model):
     sd = model.random_effects.sd()
+    width = max(9, *(len(name) + 1 for name in model.parameters))
     lines = []
     for name, parameter in model.parameters.items():
         internal = PARAMETERS[name].unit
@@ -85,7 +86,7 @@ def _parameter_lines(model):
         if name in sd and model.is_logit(name):
             spread += " (logit)"
         fixed = "fixed" if parameter.fixed else ""
-        columns = f"    {name:9}{printed + converted:39}{spread or fixed:18}"
+        columns = f"    {name:{width}}{printed + converted:39}{spread or fixed:18}"
         lines.append(_folded(f"{columns}{PARAMETERS[name].meaning}"))
     return lines
 
@@ -117,14 +118,13 @@ _CANNOT = {
 
 
 def _missing_lines(model):
-    absent = model.absent()
-    lines = []
+    absent, names = model.absent(), {}
     for name, what in model.missing.items():
         told = what or (PARAMETERS[name].meaning if name in PARAMETERS else "")
         cannot = "needed to simulate; a fit needs its start" if name in absent else ""
         cannot = _CANNOT.get(name, cannot)
-        lines.append(f"{name}: " + "; ".join(text for text in (told, cannot) if text))
-    return lines
+        names.setdefault("; ".join(text for text in (told, cannot) if text), []).append(name)
+    return [f"{', '.join(alike)}: {text}" for text, alike in names.items()]
 
 
 def _covariate_lines(model):

@@ -23,6 +23,13 @@ _OPERATORS = {
 _FUNCTIONS = {"ln": np.log, "exp": np.exp, "sqrt": np.sqrt}
 _ALLOWED = "numbers, names, + - * / **, ln(), exp() and sqrt()"
 
+#: Units of the register that are multiples of others: mg/L per ng/cell are cells/uL.
+_MULTIPLES = {
+    "cells": {"cell": Fraction(1)},
+    "uL": {"L": Fraction(1), "10^-6": Fraction(1)},
+    "ng": {"mg": Fraction(1), "10^-6": Fraction(1)},
+}
+
 #: A number with its unit is written as a product: ``196 * day``.
 _UNIT_NAMES = {"day": "day"}
 
@@ -150,7 +157,8 @@ def _powers(unit: str) -> dict[str, Fraction]:
         if part in "*/" and part:
             sign = 1 if part == "*" else -1
         elif part.strip() not in ("", "1"):
-            found = _product(found, {part.strip(): Fraction(1)}, sign)
+            part = part.strip()
+            found = _product(found, _MULTIPLES.get(part, {part: Fraction(1)}), sign)
     return found
 
 

@@ -117,6 +117,11 @@ def _lookup(unit: str, wanted: str = "") -> tuple[str, float]:
     raise ValueError(unknown("unit", unit, choices or [name for name in _TABLE if name]))
 
 
+def internal(unit: str) -> str:
+    """Return the internal unit of what a unit measures: ``"L/day"`` for ``"mL/h"``."""
+    return INTERNAL.get(_lookup(unit)[0], unit)
+
+
 def convert(value: float, unit: str, to: str, *, molar_mass: float | None = None) -> float:
     """Convert `value` from `unit` to `to`.
 

@@ -9,7 +9,7 @@ import pytest
 from bcellsim.formula import Formula
 
 UNITS = {"kel": "1/day", "vc": "L", "k12": "1/day", "k21": "1/day", "t": "day", "cl": "L/day",
-         "ksyn": "mg/L/day", "x": "", "b0": "cells/uL"}  # fmt: skip
+         "ksyn": "mg/L/day", "x": "", "b0": "cells/uL", "y": "ng/cell"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,7 @@ UNITS = {"kel": "1/day", "vc": "L", "k12": "1/day", "k21": "1/day", "t": "day", 
         ("cl - kel * vc", {"cl": 1.0, "kel": 0.1, "vc": 3.0}, 0.7, "L/day"),
         ("sqrt(k12 * k21) * vc ** 2 / vc", {"k12": 4.0, "k21": 9.0, "vc": 2.0}, 12.0, "L/day"),
         ("+x ** -x + 1e-3", {"x": 2.0}, 0.251, ""),
+        ("ksyn * t / y", {"ksyn": 2.0, "t": 3.0, "y": 0.5}, 12.0, "cells/uL"),
         ("2 * b0 / (1 + x)", {"b0": 194.0, "x": 159.0}, 2 * 194 / 160, "cells/uL"),
     ],
 )

@@ -66,7 +66,8 @@ def card(name: str):
     if name in STRUCTURES:
         return _structure(STRUCTURES[name])
     known = [*model_names(), *regimen_names(), *drug_names(), *STRUCTURES]
-    if name.partition(":")[0] not in model_names() and ".toml" not in name and "+" not in name:
+    own = any(mark in name for mark in (".toml", "+", "~"))
+    if name.partition(":")[0] not in model_names() and not own:
         raise ValueError(unknown("model, regimen, drug or structure", name, known))
     model = load_model(name)
     return str(model), {**model.summary(), "parameters": model.typical(), "card": str(model)}

@@ -150,7 +150,7 @@ def _missing(file, structure, definitions, at):
 
 def _of_pk(structure):
     """Return the parameters of a structure's PK, those that have no neutral value."""
-    pk = STRUCTURES[structure.pk] if getattr(structure, "pk", "") else structure
+    pk = STRUCTURES[structure.pk] if structure.pk else structure
     return [name for name in pk.parameters if name not in pk.defaults]
 
 
@@ -234,7 +234,7 @@ def _checks(file, at):
             if counts[entry.id] > 1:
                 raise ValueError(f'two checks are named "{entry.id}"')
         with at("checks", i, "formula"):
-            if entry.formula:
+            if entry.formula or entry.metric == "formula":
                 Formula(entry.formula)
     return tuple(
         Check(**{**entry.model_dump(), "population": dict(entry.population or {})})

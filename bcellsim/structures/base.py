@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from types import FunctionType
 from typing import NamedTuple
 
@@ -87,10 +88,11 @@ OUTPUTS = {
 
 
 class Route(NamedTuple):
-    """Where a dose goes: the state it enters and the parameter that scales it, if any."""
+    """Where a dose goes: its state, and the parameters that scale and delay it, if any."""
 
     state: str
     bioavailability: str | None = None
+    lag: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +133,15 @@ class Structure:
         is integrated; its own equation must be linear in itself.
     linear_when : mapping of str to float
         Values of parameters under which that holds; with others every state is integrated.
+    pk : str
+        Name of the structure that is the PK of this one alone, where there is one. What this one
+        has beyond the states and parameters of that one is its B-cell response.
 
     Raises
     ------
     ValueError
-        If a name is not registered, or a constant in capitals is not the position of its name.
+        If a name is not registered, a constant in capitals is not the position of its name, or
+        `pk` has a name that is not here.
     """
 
     name: str
@@ -154,32 +160,38 @@ class Structure:
     from_amounts: Callable | None = None
     linear: tuple[str, ...] = ()
     linear_when: Mapping[str, float] = field(default_factory=dict)
+    pk: str = ""
 
     def __post_init__(self):
-        for names, register, what in (
-            (self.states, STATES, "state"),
-            (self.parameters, PARAMETERS, "parameter"),
-            (self.outputs, OUTPUTS, "output"),
-        ):
-            for name in names:
-                if name not in register:
-                    raise ValueError(f"structure {self.name}: {unknown(what, name, register)}")
-        for name in self.linear:
-            if name not in self.states:
-                raise ValueError(f"structure {self.name}: {unknown('state', name, self.states)}")
-        for name in self.linear_when:
-            if name not in self.parameters:
-                raise ValueError(
-                    f"structure {self.name}: {unknown('parameter', name, self.parameters)}"
-                )
+        self._require("state", self.states, STATES)
+        self._require("parameter", self.parameters, PARAMETERS)
+        self._require("output", self.outputs, OUTPUTS)
+        self._require("state", self.linear, self.states)
+        self._require("state", [route.state for route in self.routes.values()], self.states)
+        used = [*self.linear_when, *self.defaults, *chain(*self.route_parameters.values())]
+        used += [name for route in self.routes.values() for name in route[1:] if name]
+        self._require("parameter", used, self.parameters)
         self._check_constants(self.states, "state")
         self._check_constants(self.parameters, "parameter")
-        for route in self.routes.values():
-            if route.state not in self.states:
+        self._check_routes()
+        if self.pk:
+            self._check_pk(get_structure(self.pk))
+
+    def _require(self, what, names, known):
+        for name in names:
+            if name not in known:
+                raise ValueError(f"structure {self.name}: {unknown(what, name, known)}")
+
+    def _check_constants(self, names, what):
+        for constant, value in _constants(self.functions()):
+            name = constant.lower()
+            if constant.isupper() and name in names and names.index(name) != value:
                 raise ValueError(
-                    f"structure {self.name}: {unknown('state', route.state, self.states)}"
+                    f"structure {self.name}: constant {constant} = {value}, but {what} "
+                    f'"{name}" is number {names.index(name)}'
                 )
 
+    def _check_routes(self):
         # An infusion sets the rate into a state, so that its routes must scale it alike.
         scales = {route.state: route.bioavailability for route in self.routes.values()}
         for route in self.routes.values():
@@ -189,13 +201,13 @@ class Structure:
                     "bioavailability"
                 )
 
-    def _check_constants(self, names, what):
-        for constant, value in _constants(self.functions()).items():
-            name = constant.lower()
-            if constant.isupper() and name in names and names.index(name) != value:
+    def _check_pk(self, pk):
+        for what in ("states", "parameters", "outputs"):
+            absent = [name for name in getattr(pk, what) if name not in getattr(self, what)]
+            if absent:
                 raise ValueError(
-                    f"structure {self.name}: constant {constant} = {value}, but {what} "
-                    f'"{name}" is number {names.index(name)}'
+                    f'structure {self.name} has no {what[:-1]} "{absent[0]}", which its PK '
+                    f"{pk.name} has"
                 )
 
     def functions(self) -> list[Callable]:
@@ -212,9 +224,9 @@ class Structure:
         return [STATES[name].scale for name in self.states]
 
 
-def _constants(functions) -> dict[str, int]:
+def _constants(functions) -> set[tuple[str, int]]:
     """Return the whole-number globals that functions, and the functions they call, use."""
-    found, waiting, seen = {}, list(functions), set()
+    found, waiting, seen = set(), list(functions), set()
     while waiting:
         function = waiting.pop()
         seen.add(function)
@@ -223,7 +235,7 @@ def _constants(functions) -> dict[str, int]:
             if isinstance(value, FunctionType) and value not in seen:
                 waiting.append(value)
             elif isinstance(value, int):
-                found[name] = value
+                found.add((name, value))
     return found
 
 
