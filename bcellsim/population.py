@@ -297,9 +297,15 @@ def _numbers(given, name, n):
 def _check_range(model, values):
     """Raise ValueError where a covariate has a value that no subject can have."""
     powers = {effect.covariate for effect in model.covariate_effects if effect.form == "power"}
+    logs = {effect.covariate for effect in model.covariate_effects if effect.form == "log_power"}
     for name, value in values.items():
         if (name in BODY_SIZE or name in powers) and np.any(value <= 0):
             raise ValueError(f"covariate {name}: a value is not above 0")
+        if name in logs and np.any(value <= 1):
+            raise ValueError(
+                f"covariate {name}: a value is not above 1 {model.covariates[name].unit}, and its "
+                "effect is one of its logarithm"
+            )
         entry = model.covariates.get(name)
         indicator = entry and not entry.unit and entry.reference == 0 and entry.default == 0
         if entry and entry.occasion and np.any((value < 1) | (value % 1 != 0)):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.arrival import arrival, changes_of, lags
 from bcellsim.covariates import PER, amounts, origin_of_body_surface
 from bcellsim.engine import STATUS, Events, Solution, solve
 from bcellsim.engine import events as ev
@@ -173,7 +175,7 @@ def solve_regimen(
     """
     model = population.model
     cut = until if doses_until is None else doses_until
-    events = compile_events(model, regimen, population, cut)
+    events = compile_events(model, regimen, population, cut, horizon=until)
     solution = solve(model.structure, population.parameters, events, times, until=until, **options)
     failed = np.flatnonzero(solution.status)
     if len(failed) and on_failure == "raise":
@@ -185,8 +187,18 @@ def solve_regimen(
     return solution
 
 
-def compile_events(model: Model, regimen: Regimen, population: Population, until: float) -> Events:
-    """Turn a regimen into the engine's events, per subject where doses depend on body size.
+def compile_events(
+    model: Model,
+    regimen: Regimen,
+    population: Population,
+    until: float,
+    *,
+    horizon: float | None = None,
+) -> Events:
+    """Turn a regimen into the engine's events, per subject where body sizes or lags differ.
+
+    Doses at or after `until` are not given; of those given, some may arrive after `horizon`, the
+    end of the integration (by default `until`), and are left out.
 
     Raises
     ------
@@ -202,15 +214,23 @@ def compile_events(model: Model, regimen: Regimen, population: Population, until
     expanded = regimen.expand(until)
     for event in expanded:
         _check_event(model, event, population)
-    n = len(population)
-    sized = {e.unit for e in expanded if e.kind == "dose"} & set(PER)
-    changes = _occasion_rows(population, until)
-    if not sized:
-        rows = changes + _rows(model, expanded, {})
-        return Events.from_rows([rows], np.zeros(n, dtype=np.int64))
-    sizes = [{unit: population.covariates[PER[unit]][i] for unit in sized} for i in range(n)]
-    schedules = [changes + _rows(model, expanded, size) for size in sizes]
-    return Events.from_rows(schedules, np.arange(n))
+    doses = [event for event in expanded if event.kind == "dose"]
+    own = {unit: population.covariates[PER[unit]] for unit in {e.unit for e in doses} & set(PER)}
+    own |= lags(population, doses)
+    subjects, schedule = [{}], np.zeros(len(population), dtype=np.int64)
+    if own:
+        columns = np.column_stack(list(own.values()))
+        table, schedule = np.unique(columns, axis=0, return_inverse=True)
+        subjects = [dict(zip(own, row, strict=True)) for row in table.tolist()]
+    end = until if horizon is None else horizon
+    changes = _occasion_rows(population, end)
+    events = Events.from_rows(
+        [changes + _rows(model, expanded, values, end) for values in subjects],
+        schedule.reshape(-1),
+    )
+    # The model's clock counts from the first dose, also where that arrives with a lag.
+    first = min((dose.time for dose in doses), default=np.inf)
+    return replace(events, clock=np.full(len(subjects), first))
 
 
 def _occasion_rows(population, until):
@@ -250,10 +270,10 @@ def _check_event(model, event, population):
     amounts([event], population.covariates, len(population))
 
 
-def _rows(model, expanded, size):
+def _rows(model, expanded, own, end):
     """Return the engine's rows (time, kind, index, value, scale) of expanded events."""
     structure = model.structure
-    rows, infusions, changes = [], {}, {}
+    rows, infusions, changes = [], {}, changes_of(structure, expanded)
     for event in expanded:
         if event.kind == "dose":
             route = structure.routes[event.route]
@@ -261,23 +281,20 @@ def _rows(model, expanded, size):
             scale = -1
             if route.bioavailability:
                 scale = structure.parameters.index(route.bioavailability)
-            amount = _amount(event, size)
+            time, factor = arrival(structure, event, own, changes)
+            amount = factor * _amount(event, own)
             if event.duration:
-                end = event.time + event.duration
-                span = (event.time, end, amount / event.duration)
+                span = (time, time + event.duration, amount / event.duration)
                 infusions.setdefault((state, scale), []).append(span)
-            else:
-                rows.append((event.time, ev.DOSE, state, amount, scale))
+            elif time <= end:
+                rows.append((time, ev.DOSE, state, amount, scale))
         elif event.kind == "multiply":
             state = structure.states.index(event.target)
             rows.append((event.time, ev.MULTIPLY, state, event.factor, -1))
-        elif event.kind == "modify":
-            index = structure.parameters.index(event.target)
-            span = (event.time, event.time + event.duration, event.factor)
-            changes.setdefault(index, []).append(span)
-        else:
+        elif event.kind == "reset":
+            # It ends the infusions given before it, and cancels what has not arrived.
+            rows = [row for row in rows if row[0] <= event.time]
             rows.append((event.time, ev.RESET, 0, 0.0, -1))
-            # It ends the infusions given before it.
             for key, spans in infusions.items():
                 infusions[key] = [(a, min(b, event.time), rate) for a, b, rate in spans]
     for (state, scale), spans in infusions.items():
@@ -287,9 +304,9 @@ def _rows(model, expanded, size):
     return rows
 
 
-def _amount(event, size):
+def _amount(event, own):
     """Return the dose [mg], per body size and capped where the event says so."""
-    amount = event.amount * size.get(event.unit, 1.0)
+    amount = event.amount * own.get(event.unit, 1.0)
     return amount if event.cap is None else min(amount, event.cap)
 
 

@@ -21,6 +21,7 @@ ORDER = [
     {"model", "engine"},
     {"library", "covariates", "scripts"},
     {"population"},
+    {"arrival"},
     {"simulate", "metrics", "observations"},
     {"fit"},
     {"forecast"},

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 import bcellsim.catalog
-from bcellsim import check_model, list_models, list_regimens, load_model, load_regimen
+from bcellsim import check_model, list_models, list_regimens, load_model, load_regimen, simulate
 from bcellsim.catalog import PAGE, catalog
 from bcellsim.check import PUBLISHED, run_check
 from bcellsim.library import _FOLDER, load_drug, model_names, reference, regimen_names
+from bcellsim.model import Check
 from bcellsim.population import typical_subject
 from bcellsim.structures import PARAMETERS, STRUCTURES
 from bcellsim.units import convert
@@ -23,6 +24,7 @@ VARIANTS = [f"{name}:{v}" for name in MODELS for v in load_model(name).variants]
 DRUGS = sorted(path.stem for path in (_FOLDER / "drugs").glob("*.toml"))
 
 PRINTED = 5e-3  # models.md prints its derived numbers with two to four digits
+SOLVED = 1e-5  # ten times the default tolerance of what is simulated
 ALGEBRA = 1e-12  # the same numbers by another order of operations
 
 
@@ -66,6 +68,47 @@ def test_reference_covariates_give_the_typical_values(name):
             typical_subject(model)
     else:
         assert typical_subject(model).parameters[0].tolist() == list(model.typical().values())
+
+
+#: Models that can be simulated, with each of their routes.
+DOSED = [(n, r) for n in MODELS if not load_model(n).absent() for r in load_model(n).routes()]
+
+
+@pytest.mark.parametrize(("name", "route"), DOSED)
+def test_a_typical_subject_is_dosed(name, route):
+    model = load_model(name)
+    people = typical_subject(model, {n: 1 for n, c in model.covariates.items() if c.route == route})
+    course = simulate(model, f"100 mg {route} at 0 d", people, until="4 w", every="1 w")
+    for output in model.structure.outputs:
+        assert np.all(np.isfinite(course[output]))
+        assert np.all(course[output] >= 0)
+    if "conc" in model.structure.outputs:
+        assert np.all(course.conc[..., 1:] > 0)
+
+
+LINEAR = [n for n in MODELS if load_model(n).structure.name == "pk_linear"]
+
+
+@pytest.mark.parametrize("name", [n for n in LINEAR if not load_model(n).gives("cl_t")])
+def test_exposure_is_dose_by_clearance(name):
+    """All of the drug leaves by the clearance: AUC = dose / CL, whatever the volumes."""
+    model = load_model(name)
+    wanted = 1000 / model.typical()["cl"]
+    check = Check("auc", "auc_window", "", 0, 1, 0.5, unit="mg/L*day", endpoint="conc",
+                  regimen="1000 mg iv at 0 d", window=("0 d", "4 y"))  # fmt: skip
+    assert run_check(model, check).obtained == pytest.approx(wanted, rel=SOLVED)
+
+
+@pytest.mark.parametrize(("name", "half_life"), [
+    ("lioger2017_rituximab", 18.7), ("gibiansky2014_obinutuzumab", 31.7),
+    ("gibiansky2021_rituximab", 32.0), ("rozman2017_rituximab", 40.4),
+    ("candelaria2018_rituximab", 21.2), ("gibiansky2021_ocrelizumab", 25.8),
+    ("davda2014_antibody", 23.2), ("liang2024_rituximab", 21.5), (CHEN, 17.2),
+])  # fmt: skip
+def test_terminal_half_lives(name, half_life):
+    """As worked out elsewhere from the same parameters, to the digits given there."""
+    check = Check("t", "half_life_terminal", "", 0, 1, 0.5, unit="day")
+    assert run_check(load_model(name), check).obtained == pytest.approx(half_life, abs=0.06)
 
 
 @pytest.mark.parametrize("name", MODELS + VARIANTS)

@@ -281,6 +281,11 @@ def test_the_number_of_a_course_is_whole(model, course):
         sample_population(model, 2, covariates={"COURSE": course}, seed=1)
 
 
+def test_a_covariate_whose_logarithm_acts(model):
+    with pytest.raises(ValueError, match="covariate LEVEL: a value is not above 1 ng/mL"):
+        sample_population(model, 2, covariates={"LEVEL": 0.5}, seed=1)
+
+
 # --- partial models ----------------------------------------------------------------------------
 
 PARTIAL = RATES.replace("b0 = { value = 200", "#").replace(

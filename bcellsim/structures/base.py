@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from types import FunctionType
 from typing import NamedTuple
 
@@ -168,7 +167,8 @@ class Structure:
         self._require("output", self.outputs, OUTPUTS)
         self._require("state", self.linear, self.states)
         self._require("state", [route.state for route in self.routes.values()], self.states)
-        used = [*self.linear_when, *self.defaults, *chain(*self.route_parameters.values())]
+        used = [*self.linear_when, *self.defaults]
+        used += [name for names in self.route_parameters.values() for name in names]
         used += [name for route in self.routes.values() for name in route[1:] if name]
         self._require("parameter", used, self.parameters)
         self._check_constants(self.states, "state")
