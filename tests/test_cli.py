@@ -151,7 +151,8 @@ def test_show_lists_all_and_knows_each_by_name(run):
 def test_show_a_drug_and_a_structure(run):
     assert "rituximab_ae_600mg" in run("show", "rituximab")[1]
     shown = run("show", "turnover")[1]
-    assert "dB/dt  = kout b0 - kout" in shown
+    assert "dB/dt = kout b0 - kout" in shown
+    assert "dAc/dt = ka Ad - " in shown  # of the PK that it contains
     assert "drug concentration of half the largest effect" in shown
 
 
@@ -211,6 +212,14 @@ def test_check_of_the_library(run, monkeypatch):
         rows[0]
     )
     assert f"{CHEN} (status reproduced)" in run("check", "--all")[1]
+
+
+def test_simulate_a_model_without_b_cells(run):
+    command = ["simulate", "gibiansky2021_ocrelizumab", "--regimen", "ocrelizumab_ms"]
+    code, out, err = run(*command, "--until", "4w", "--every", "14 d")
+    assert (code, err) == (0, "")
+    assert "Total drug concentration [mg/L]" in out
+    assert "ocrelizumab_ms" in out
 
 
 def test_simulate(run):

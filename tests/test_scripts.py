@@ -64,7 +64,7 @@ def line_of(path, mark):
         ("def initial(p, y):", "def initial(p, y:", "def initial", "'(' was never closed"),
         ("from bcellsim", "import bcelsim\nfrom bcellsim", "bcelsim", "No module named 'bcelsim'"),
         ('"kel", "a50"', '"kel", "a5"', "Structure(", 'unknown parameter "a5"'),
-        ("KEL, A50, B0", "A50, KEL, B0", "Structure(", "constant KEL = 1, but parameter"),
+        ("KEL, A50, B0", "A50, KEL, B0", "Structure(", ", but parameter"),
         ("    y[BCELL] = p[B0]", "    y[BCELL] = b0", "= b0", "name 'b0' is not defined"),
         ("out[1] = y[BCELL]", "out[2] = y[BCELL]", "out[2]", "IndexError"),
         ("rhs=rhs,\n", "", "Structure(", "missing 1 required"),

@@ -93,10 +93,17 @@ def _drug(name):
     return "\n".join(lines), {**vars(drug), **used}
 
 
-def _structure(structure):
-    from bcellsim.structures import OUTPUTS, PARAMETERS, STATES
+def _equations(structure):
+    """Return what the file of a structure says of its equations."""
+    return inspect.cleandoc(sys.modules[structure.rhs.__module__].__doc__ or "")
 
-    equations = inspect.cleandoc(sys.modules[structure.rhs.__module__].__doc__ or "")
+
+def _structure(structure):
+    from bcellsim.structures import OUTPUTS, PARAMETERS, STATES, STRUCTURES
+
+    equations = _equations(structure)
+    if structure.pk:
+        equations += f"\n\n{structure.pk}: {_equations(STRUCTURES[structure.pk])}"
     lines = [f"{structure.name}: {structure.title}", "", equations]
     for what, register in (("states", STATES), ("parameters", PARAMETERS), ("outputs", OUTPUTS)):
         lines += ["", f"  {what}"]

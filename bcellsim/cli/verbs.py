@@ -105,10 +105,13 @@ def simulate(settings: dict, as_json: bool) -> None:
         rows = _records(summary)
         _print_json({**data.attrs, "n_subjects": len(people), "summary": rows})
         return
-    shown = summary[summary["output"] == "bcell"].drop(columns=["output", "unit"])
+    outputs = model.structure.outputs
+    output = "bcell" if "bcell" in outputs else outputs[0]
+    shown = summary[summary["output"] == output].drop(columns=["output", "unit"])
     step = max(1, int(summary["time"].nunique() // 26))
     times = sorted(summary["time"].unique())[::step]
-    print(f"{described(data.attrs)}, {_people(people)}; B cells [cells/uL]")
+    print(f"{described(data.attrs)}, {_people(people)}; "
+          f"{data[output].attrs['long_name']} [{data[output].attrs['unit']}]")  # fmt: skip
     _print_lines(dose_lines(plans, settings["until"], people))
     print(_text(shown[shown["time"].isin(times)]))
 
