@@ -32,15 +32,16 @@ def catalog(table=None) -> str:
     """
     table = check_library() if table is None else table
     models = list_models()
-    met = [_met(table[table["model"] == name]) for name in models["name"]]
-    overview = models.assign(**{"published results met": met})
+    numbers = [met(table[table["model"] == name]) for name in models["name"]]
+    overview = models.assign(**{"published results met": numbers})
     overview["name"] = [f"[{name}](#{name})" for name in models["name"]]
     parts = [_HEAD, _markdown(overview)]
     parts += [_model(name, table[table["model"] == name]) for name in models["name"]]
     return "\n".join(parts)
 
 
-def _met(rows):
+def met(rows) -> str:
+    """Return how many of a model's gated published results are met, as in ``"3 of 4"``."""
     gated = rows[(rows["section"] == PUBLISHED) & (rows["verdict"] != "note")]
     return f"{int((gated['verdict'] == 'passes').sum())} of {len(gated)}" if len(gated) else "-"
 

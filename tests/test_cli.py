@@ -203,15 +203,18 @@ def test_a_check_that_fails_and_a_status_that_is_not_true(run, folder):
 
 
 def test_check_of_the_library(run, monkeypatch):
-    monkeypatch.setattr("bcellsim.check.model_names", lambda: [CHEN])
+    few = [CHEN, "davda2014_antibody"]
+    monkeypatch.setattr("bcellsim.check.model_names", lambda: few)
     code, out, err = run("check", "--all", "--json")
     assert (code, err) == (0, "")
     rows = parsed(out)
-    assert {row["model"] for row in rows} == {CHEN}
+    assert {row["model"] for row in rows} == set(few)
     assert {"section", "id", "verdict", "obtained", "expected", "low", "high", "source"} <= set(
         rows[0]
     )
-    assert f"{CHEN} (status reproduced)" in run("check", "--all")[1]
+    out = run("check", "--all")[1]
+    assert f"{CHEN} (status reproduced)" in out
+    assert "reproduced   7 of 7                 0" in out
 
 
 def test_simulate_a_model_without_b_cells(run):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+from bcellsim.catalog import met
 from bcellsim.check import PUBLISHED
+from bcellsim.cli.cards import aligned
 
 
 def failures(table) -> int:
@@ -30,10 +32,23 @@ def report(table) -> str:
         for section, some in rows.groupby("section", sort=False):
             lines += ["", f"  {section}", *_lines(some)]
         blocks.append("\n".join(lines))
+    if table["model"].nunique() > 1:
+        blocks.append(_overview(table))
     published = int((table["section"] == PUBLISHED).sum())
     n, failed = len(table), failures(table)
     blocks.append(f"{n} checks, of them {published} published results; {failed} failed")
     return "\n\n".join(blocks)
+
+
+def _overview(table):
+    import pandas as pd
+
+    rows = [
+        {"model": name, "status": some["claimed"].iloc[0], "published results met": met(some),
+         "failed": failures(some)}
+        for name, some in table.groupby("model", sort=False)
+    ]  # fmt: skip
+    return aligned(pd.DataFrame(rows))
 
 
 def _lines(rows):
