@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from bcellsim.card import model_card
 from bcellsim.names import unknown
-from bcellsim.structures import Structure
+from bcellsim.structures import OUTPUTS, Structure
 
 
 @dataclass(frozen=True)
@@ -269,10 +269,13 @@ class Model:
 
     def require_output(self, output: str) -> None:
         """Raise ValueError unless the model's structure has that output."""
-        if output not in self.structure.outputs:
+        outputs = self.structure.outputs
+        if output not in outputs and output in OUTPUTS:
             raise ValueError(
-                f"model {self.name}: {unknown('output', output, self.structure.outputs)}"
+                f"model {self.name} has no output {output}; it has {', '.join(outputs)}"
             )
+        if output not in outputs:
+            raise ValueError(f"model {self.name}: {unknown('output', output, outputs)}")
 
     def summary(self) -> dict:
         """Return the row of this model in `list_models`."""

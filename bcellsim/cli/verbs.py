@@ -92,6 +92,8 @@ def simulate(settings: dict, as_json: bool) -> None:
     levels = _levels(settings)
     with _output(settings) as out:
         model = bc.load_model(settings["model"])
+        if levels:  # of the count
+            model.require_output("bcell")
         plans = [bc.load_regimen(text) for text in settings["regimen"]]
         people = _population(model, settings)
         with _progress("subjects", settings["quiet"]) as progress:
@@ -111,10 +113,12 @@ def simulate(settings: dict, as_json: bool) -> None:
         rows = _records(summary)
         _print_json({**data.attrs, "n_subjects": len(people), "summary": rows})
         return
-    shown = summary[summary["output"] == "bcell"].drop(columns=["output", "unit"])
+    followed = "bcell" if "bcell" in data else str(summary["output"].iloc[0])
+    shown = summary[summary["output"] == followed].drop(columns=["output", "unit"])
     step = max(1, int(summary["time"].nunique() // 26))
     times = sorted(summary["time"].unique())[::step]
-    print(f"{described(data.attrs)}, {_people(people)}; B cells [cells/uL]")
+    about = data[followed].attrs
+    print(f"{described(data.attrs)}, {_people(people)}; {about['long_name']} [{about['unit']}]")
     print(_text(shown[shown["time"].isin(times)]))
 
 
