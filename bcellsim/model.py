@@ -20,7 +20,7 @@ from bcellsim.published import (
     RandomEffects,
     ResidualError,
 )
-from bcellsim.structures import PARAMETERS, Structure
+from bcellsim.structures import OUTPUTS, PARAMETERS, Structure
 from bcellsim.units import quantity
 
 __all__ = [
@@ -300,10 +300,13 @@ class Model:
 
     def require_output(self, output: str) -> None:
         """Raise ValueError unless the model's structure has that output."""
-        if output not in self.structure.outputs:
+        outputs = self.structure.outputs
+        if output not in outputs and output in OUTPUTS:
             raise ValueError(
-                f"model {self.name}: {unknown('output', output, self.structure.outputs)}"
+                f"model {self.name} has no output {output}; it has {', '.join(outputs)}"
             )
+        if output not in outputs:
+            raise ValueError(f"model {self.name}: {unknown('output', output, outputs)}")
 
     def files(self) -> list[str]:
         """Return the files that its numbers come from."""

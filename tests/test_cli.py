@@ -42,6 +42,15 @@ b0 = { value = 200, unit = "cells/uL" }
 kout = { value = 0.05, unit = "1/day" }
 emax = { value = 60, unit = "" }
 """
+PK_ONLY = (
+    KPD[: KPD.index("kel")].replace('"kpd"', '"pk_linear"')
+    + """
+cl = { value = 0.3, unit = "L/day" }
+vc = { value = 3, unit = "L" }
+q = { value = 0.4, unit = "L/day" }
+vp = { value = 3, unit = "L" }
+"""
+)
 EXAMPLES = Path(__file__).parent.parent / "examples" / "data"
 FILES = {
     "patient.csv": PATIENT,
@@ -64,12 +73,14 @@ FILES = {
     "fails.py": "from math import exp\n\nexp('one')\n",
     "binary.py": b"\xff\xfe\x00",
     "invented.toml": KPD,
+    "pk_only.toml": PK_ONLY.replace("invented", "pk_only", 1),
     "misspelt.toml": KPD.replace("value = 0.05", "valeu = 0.05", 1),
     "unit.toml": KPD.replace("1/day", "1/dy", 1).replace("invented", "unit", 1),
     "infinite.toml": KPD.replace("value = 200", "value = inf"),
     "binary.toml": b"\xff\xfe\x00",
 }
 SIMULATE = ["simulate", YU, "--regimen", "20 mg sc at 0 d, 7 d", "--until", "4w", "--every", "7 d"]
+PK = ["simulate", "pk_only.toml", "--regimen", "500 mg iv", "--until", "4w"]
 FIT = ["fit", "patient.csv", "--model", YU]
 GRID = ["--dose", "20 mg sc", "--every", "4w,12w"]
 EXPLORE = ["explore", "--model", YU, "--below", "10", "--until", "20w"]
@@ -238,6 +249,14 @@ def test_simulate(run):
     counts = [row for row in found["summary"] if row["output"] == "bcell"]
     assert [row["time"] for row in counts] == [0, 7, 14, 21, 28]
     assert all(row["p5"] <= row["p50"] <= row["p95"] for row in counts)
+
+
+def test_simulate_a_model_without_b_cells(run):
+    code, out, err = run(*PK, "--out", "pk")
+    assert (code, err.splitlines()) == (0, ["wrote pk"])
+    assert "Total drug concentration [mg/L]" in out
+    assert {row["output"] for row in parsed(run(*PK, "--json")[1])["summary"]} == {"conc"}
+    assert run("show", "pk_only.toml")[0] == 0
 
 
 def test_fit(run):
@@ -555,6 +574,11 @@ WRONG = {  # name: command, words of the sentence
     "key, line": (simulate_of("misspelt.toml"), "line 12, parameters.kel.valeu"),
     "unit in a model": (simulate_of("unit.toml"), 'unknown unit "1/dy"; did you mean "1/d'),
     "infinite in a model": (simulate_of("infinite.toml"), "line 14, parameters.b0.value"),
+    "threshold of no count": (
+        [*PK, "--below", "10"], "model pk_only has no output bcell; it has conc"),
+    "no count": (
+        ["explore", "--model", "pk_only.toml", "--below", "10", "--until", "20w", "--subjects", "2",
+         "--regimen", "500 mg iv"], "model pk_only has no output bcell; it has conc"),
     "no route": (change(SIMULATE, regimen="20 mg"), "has no route; write sc or iv"),
     "negative dose": (change(SIMULATE, regimen="-20 mg sc"), "above 0, not -20 mg"),
     "zero dose": (change(SIMULATE, regimen="0 mg sc"), "above 0, not 0 mg"),

@@ -85,6 +85,8 @@ def simulate(settings: dict, as_json: bool) -> None:
     levels = _levels(settings)
     with _output(settings) as out:
         model = bc.load_model(settings["model"])
+        if levels:  # of the count
+            model.require_output("bcell")
         plans = [bc.load_regimen(text) for text in settings["regimen"]]
         people = _population(model, settings)
         with _progress("subjects", settings["quiet"]) as progress:
@@ -105,13 +107,12 @@ def simulate(settings: dict, as_json: bool) -> None:
         rows = _records(summary)
         _print_json({**data.attrs, "n_subjects": len(people), "summary": rows})
         return
-    outputs = model.structure.outputs
-    output = "bcell" if "bcell" in outputs else outputs[0]
-    shown = summary[summary["output"] == output].drop(columns=["output", "unit"])
+    followed = "bcell" if "bcell" in data else str(summary["output"].iloc[0])
+    shown = summary[summary["output"] == followed].drop(columns=["output", "unit"])
     step = max(1, int(summary["time"].nunique() // 26))
     times = sorted(summary["time"].unique())[::step]
-    print(f"{described(data.attrs)}, {_people(people)}; "
-          f"{data[output].attrs['long_name']} [{data[output].attrs['unit']}]")  # fmt: skip
+    about = data[followed].attrs
+    print(f"{described(data.attrs)}, {_people(people)}; {about['long_name']} [{about['unit']}]")
     _print_lines(dose_lines(plans, settings["until"], people))
     print(_text(shown[shown["time"].isin(times)]))
 
