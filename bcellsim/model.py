@@ -116,7 +116,8 @@ class Model:
         """Raise ValueError if the publication has a variability that was not found."""
         if "variability" in self.missing:
             raise ValueError(
-                f"model {self.name} has no published variability to sample a population from"
+                f"model {self.name} has no published variability to sample a population from; a PK "
+                'may borrow that of another, by name: "PK~OTHER", "PK~OTHER+RESPONSE"'
             )
 
     def completed(self, values: Mapping[str, float | str]) -> Model:

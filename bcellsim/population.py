@@ -121,7 +121,7 @@ def sample_population(
     occasions : sequence of float or str, optional
         When occasions begin on the clock of the regimens, such as ``["0 d", "6 mo"]``: in each,
         subjects deviate anew by the model's between-occasion variability, and a covariate that
-        counts the occasions goes up by one. By default all is one occasion.
+        counts the occasions goes up by one. By default all is one occasion, with that variability.
     seed : int, optional
         Seed; one is drawn and recorded if none is given. The draws of subject k depend on the seed
         and k (and the number of the occasion) only.

@@ -352,6 +352,12 @@ def test_a_partial_model_can_be_fitted(tmp_path):
         bc.fit_individual(partial, data, prior=None, sigma=0.3)
 
 
+def test_what_has_no_pk_cannot_miss_it(tmp_path):
+    text = 'missing = ["pk"]\n[parameters]\nb0 = { value = 200, unit = "cells/uL" }\n'
+    path = written(tmp_path, text, old='"turnover"', new='"kpd"')
+    assert "structure kpd has no PK apart from its B cells" in refused(path, "missing.1", "missing")
+
+
 def test_a_model_whose_variability_is_missing(tmp_path):
     text = 'missing = ["variability"]\n' + PARTIAL.replace("#, unit", "b0 = { value = 200, unit")
     start, end = text.index("[iiv]"), text.index("[covariates.COURSE]")
@@ -433,16 +439,21 @@ MISTAKES = {
 def test_mistake_in_a_model_file(tmp_path, case):
     old, new, key, said, mark = MISTAKES[case]
     path = written(tmp_path, RATES, old=old, new=new)
+    assert said in refused(path, key, mark)
+
+
+def refused(path, key, mark=None):
+    """Return the sentence with which a file is refused, after its file, line and key."""
     with pytest.raises(ValueError, match=re.escape(f"{key}: ")) as caught:
         load_model(path)
     sentence = str(caught.value)
     assert "\n" not in sentence
-    assert sentence.startswith(str(path))
-    assert said in sentence
+    line = r"\d+"
     if mark is not None:
         lines = path.read_text(encoding="utf-8").splitlines()
-        right = next(i for i, line in enumerate(lines, start=1) if mark in line)
-        assert f", line {right}, " in sentence
+        line = next(i for i, text in enumerate(lines, start=1) if mark in text)
+    assert re.match(rf"{re.escape(str(path))}, line {line}, {re.escape(key)}: ", sentence)
+    return sentence
 
 
 CHECK = """
@@ -467,11 +478,7 @@ source = "invented"
     ],
 )
 def test_mistake_in_a_check(tmp_path, text, key, said):
-    path = written(tmp_path, RATES + text)
-    with pytest.raises(ValueError, match=re.escape(f"{key}: ")) as caught:
-        load_model(path)
-    assert said in str(caught.value)
-    assert re.match(rf"{re.escape(str(path))}, line \d+, ", str(caught.value))
+    assert said in refused(written(tmp_path, RATES + text), key)
 
 
 def test_a_fit_refuses_an_error_it_cannot_use(tmp_path):

@@ -141,6 +141,8 @@ def _missing(file, structure, definitions, at):
                 raise ValueError(unknown("thing to be missing", name, known))
             if name in file.parameters:
                 raise ValueError(f"{name} is said to be missing, but stands in [parameters]")
+            if name == "pk" and not structure.pk:
+                raise ValueError(f"structure {structure.name} has no PK apart from its B cells")
             if name == "variability" and file.iiv.model_extra:
                 raise ValueError("the variability is said to be missing, but there is [iiv]")
         names = _of_pk(structure) if name == "pk" else [name]
@@ -150,7 +152,7 @@ def _missing(file, structure, definitions, at):
 
 def _of_pk(structure):
     """Return the parameters of a structure's PK, those that have no neutral value."""
-    pk = STRUCTURES[structure.pk] if structure.pk else structure
+    pk = STRUCTURES[structure.pk]
     return [name for name in pk.parameters if name not in pk.defaults]
 
 

@@ -195,7 +195,21 @@ class DrugFile(_Table):
 
 
 class ModelFile(_Table):
-    """A published model: one TOML file, numbers exactly as printed in the paper."""
+    """A published model: one TOML file, numbers exactly as printed in the paper.
+
+    - ``[parameters]``: value, unit, whether fixed, and its own `source` and `read_in` where they
+      differ from those of the file. Names are those of the register, of the structure or not.
+    - ``[definitions]``: parameters of the structure that the paper does not print, each a formula
+      of those it does: ``cl = "kel * vc"``. Variability, covariates and fits act on the printed.
+    - ``[iiv]`` and ``[iov]``: variability between subjects and between occasions as a `value` on
+      its `scale`, with `correlations` and `covariances` of pairs.
+    - ``[covariates.NAME]`` and ``[[covariate_effects]]``: what acts on which parameter.
+    - ``[residual_error]``: SDs, CVs in % or variances of each output.
+    - `missing`: what was not found, each ``"name"`` or ``"name: what is known"``. A name is that of
+      a parameter, ``pk`` (all of the PK: a response to be combined with one), ``variability``,
+      ``residual_error`` or ``covariate_effects``.
+    - ``[[checks]]``: published results, with the bounds `low` and `high` about `expected`.
+    """
 
     name: str
     title: str
