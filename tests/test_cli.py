@@ -228,14 +228,6 @@ def test_check_of_the_library(run, monkeypatch):
     assert "reproduced   7 of 7                 0" in out
 
 
-def test_simulate_a_model_without_b_cells(run):
-    command = ["simulate", "gibiansky2021_ocrelizumab", "--regimen", "ocrelizumab_ms"]
-    code, out, err = run(*command, "--until", "4w", "--every", "14 d")
-    assert (code, err) == (0, "")
-    assert "Total drug concentration [mg/L]" in out
-    assert "ocrelizumab_ms" in out
-
-
 def test_simulate(run):
     code, out, err = run(*SIMULATE)
     assert (code, err) == (0, "")
