@@ -19,7 +19,7 @@ ORDER = [
     {"structures", "regimen"},
     {"card", "published"},
     {"model", "engine"},
-    {"library", "covariates", "scripts"},
+    {"library", "covariates", "dimensions", "scripts"},
     {"population"},
     {"arrival"},
     {"simulate", "metrics", "observations"},

@@ -11,6 +11,7 @@ from cases import solve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bcellsim.dimensions import check_dimensions
 from bcellsim.engine.cache import compiled_kernel
 from bcellsim.engine.events import FACTOR, MULTIPLY
 from bcellsim.structures import (
@@ -18,6 +19,7 @@ from bcellsim.structures import (
     PARAMETERS,
     STATES,
     STRUCTURES,
+    Route,
     get_structure,
     register_structure,
 )
@@ -354,6 +356,20 @@ def test_route_into_no_state_is_refused():
         replace(kpd, routes={"sc": kpd.routes["sc"]._replace(state="depot")})
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"states": "virtual"}, r'kpd: states are a tuple, as in \("virtual",\)'),
+        ({"outputs": ("bcell", "bcell")}, 'kpd: output "bcell" is given twice'),
+        ({"states": ("virtual", "virtual")}, 'kpd: state "virtual" is given twice'),
+        ({"routes": {"iv": Route("bcell")}}, 'kpd: route "iv" enters state "bcell", which holds'),
+    ],
+)
+def test_a_slip_in_a_declaration_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(get_structure("kpd"), **change)
+
+
 @each
 def test_constant_in_the_wrong_position_is_refused(structure):
     for what in ("parameters", "states"):
@@ -423,6 +439,10 @@ def one_compartment(tmp_path_factory):
 
 def test_a_structure_from_ones_own_file(one_compartment):
     assert get_structure("one_compartment") is one_compartment
+    (found,) = check_dimensions(one_compartment)
+    assert found.endswith(
+        "mine.py, line 13, function initial: state target is in a pure number, but mg/L is wanted"
+    )
     vectors = np.array([[0.3, 3.0], [0.5, 2.0]])
     doses = [cases.dose(one_compartment, 0.0, 100.0), cases.dose(one_compartment, 14.0, 50.0)]
     events = cases.Events.from_rows([doses], [0, 0])
@@ -434,6 +454,8 @@ def test_a_structure_from_ones_own_file(one_compartment):
     later = times > 14
     expected = (100 * np.exp(-k * times) + later * 50 * np.exp(-k * (times - 14) * later)) / vc
     assert solution.values[..., 0] == pytest.approx(expected, rel=1e-5)  # ten times rtol
+    plain = solve(one_compartment, vectors, events, times, **cases.REFERENCE).values
+    assert plain[..., 0] == pytest.approx(expected, rel=CLOSED)
     with pytest.raises(ValueError, match='"one_compartment" is registered already'):
         register_structure(replace(get_structure("kpd"), name="one_compartment"))
 

@@ -162,9 +162,9 @@ class Structure:
     pk: str = ""
 
     def __post_init__(self):
-        self._require("state", self.states, STATES)
-        self._require("parameter", self.parameters, PARAMETERS)
-        self._require("output", self.outputs, OUTPUTS)
+        self._require("state", self.states, STATES, once=True)
+        self._require("parameter", self.parameters, PARAMETERS, once=True)
+        self._require("output", self.outputs, OUTPUTS, once=True)
         self._require("state", self.linear, self.states)
         self._require("state", [route.state for route in self.routes.values()], self.states)
         used = [*self.linear_when, *self.defaults]
@@ -177,10 +177,14 @@ class Structure:
         if self.pk:
             self._check_pk(get_structure(self.pk))
 
-    def _require(self, what, names, known):
-        for name in names:
+    def _require(self, what, names, known, *, once=False):
+        if isinstance(names, str):
+            raise ValueError(f'structure {self.name}: {what}s are a tuple, as in ("{names}",)')
+        for i, name in enumerate(names):
             if name not in known:
                 raise ValueError(f"structure {self.name}: {unknown(what, name, known)}")
+            if once and name in names[:i]:
+                raise ValueError(f'structure {self.name}: {what} "{name}" is given twice')
 
     def _check_constants(self, names, what):
         for constant, value in _constants(self.functions()):
@@ -194,7 +198,12 @@ class Structure:
     def _check_routes(self):
         # An infusion sets the rate into a state, so that its routes must scale it alike.
         scales = {route.state: route.bioavailability for route in self.routes.values()}
-        for route in self.routes.values():
+        for name, route in self.routes.items():
+            if STATES[route.state].unit != "mg":
+                raise ValueError(
+                    f'structure {self.name}: route "{name}" enters state "{route.state}", which '
+                    "holds no drug"
+                )
             if scales[route.state] != route.bioavailability:
                 raise ValueError(
                     f'structure {self.name}: the routes into "{route.state}" must have one '
