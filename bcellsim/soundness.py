@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bcellsim.dimensions import check_dimensions
 from bcellsim.engine import Tally
 from bcellsim.model import Model
 from bcellsim.population import Population, sample_population, typical_subject
@@ -81,9 +82,10 @@ def _file(model):
 
 
 def _equations(model):
-    from bcellsim.dimensions import check_dimensions
-
-    wrong = check_dimensions(model.structure)
+    try:
+        wrong = check_dimensions(model.structure)
+    except ValueError as error:  # equations that no compiled kernel can be made of either
+        wrong = [str(error)]
     note = wrong[0] if wrong else f"structure {model.structure.name}"
     return [Finding("equations", "dimensions agree", len(wrong), 0, 0, "wrong", note)]
 

@@ -71,10 +71,11 @@ def test_a_reference_that_is_not_typical():
 
 def test_a_baseline_that_drifts():
     model = load_model(CHEN)
+    start, b0 = model.structure.initial, model.structure.parameters.index("b0")
 
     def initial(p, y):
-        model.structure.initial(p, y)
-        y[3] = 0.9 * p[8]
+        start(p, y)
+        y[3] = 0.9 * p[b0]
 
     found = verdicts(changed(model, initial=initial))
     assert found["baseline", "bcell without drug"] == "FAILS"
@@ -99,3 +100,26 @@ def test_a_partial_model_says_what_cannot_be_tried():
     (note,) = (f for f in findings(partial) if f.section == "baseline")
     assert note.verdict == "note"
     assert "b0 not found in the publication" in note.note
+
+
+def test_equations_whose_units_do_not_agree():
+    model = load_model(CHEN)
+    rhs, kout = model.structure.rhs, model.structure.parameters.index("kout")
+
+    def slipped(t, y, p, u, dy):
+        rhs(t, y, p, u, dy)
+        dy[3] = dy[3] + p[kout]  # a rate [1/day] added to cells/uL/day
+
+    (wrong,) = (f for f in findings(changed(model, rhs=slipped)) if f.section == "equations")
+    assert wrong.verdict == "FAILS"
+    assert "`dy[3] + p[kout]`: adds" in wrong.note
+
+
+def test_equations_that_cannot_be_read():
+    model = load_model(CHEN)
+
+    def initial(p, y):
+        model.structure.initial(p, y)
+
+    (wrong,) = (f for f in findings(changed(model, initial=initial)) if f.section == "equations")
+    assert wrong.verdict == "FAILS"
