@@ -390,9 +390,16 @@ def test_patients_are_compared_and_a_covariate_may_stand_beside_them(run):
     rows = parsed(run(*command, "--json")[1])
     sizes = [(115 * 20 / 3600) ** 0.5, (140 * 35 / 3600) ** 0.5, (175 * 70 / 3600) ** 0.5]
     assert rows[0]["n_subjects"] == 3
+    assert "Mosteller 1987" in rows[0]["body_surface"]
     assert rows[0]["cumulative_dose"] == pytest.approx(sum(min(500, 375 * s) for s in sizes) / 3)
     _, out, _ = run(*COURSE, *CHILDREN, "--covariate", "BSA=1")
     assert "median 750 mg, 750 to 750; BSA: taken as a covariate" in out
+
+
+def test_one_patient_is_not_the_typical_subject(run, folder):
+    (folder / "one.csv").write_text("BSA\n1.1\n")
+    _, out, _ = run(*COURSE, "--patients", "one.csv", "--seed", "1")
+    assert "1 virtual patient, seed 1" in out
 
 
 def test_what_lies_outside_the_study_is_a_warning(run):

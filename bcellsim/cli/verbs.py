@@ -178,7 +178,8 @@ def explore(settings: dict, as_json: bool) -> None:
             facts = {"provenance": table.attrs}
             out.record("explore", settings, facts, model.files() + _files(settings))
     if as_json:
-        about = {key: table.attrs[key] for key in ("model", "citation", "status", "until")}
+        keys = ("model", "citation", "status", "until", "body_surface")
+        about = {key: table.attrs[key] for key in keys if key in table.attrs}
         _print_json(_records(table.assign(seed=people.seed, **about)))
         return
     print(f"{described(table.attrs)}, {_people(people)}, until {settings['until']}")
@@ -344,8 +345,9 @@ def _readable(table):
 
 
 def _people(people):
-    seed = f", seed {people.seed}" if people.seed is not None else ""
-    return f"{len(people)} virtual patients{seed}" if len(people) > 1 else "typical subject"
+    if people.seed is None:
+        return "typical subject"
+    return f"{len(people)} virtual patient{'s' * (len(people) > 1)}, seed {people.seed}"
 
 
 def _text(table):
