@@ -56,6 +56,9 @@ Below = Annotated[
     list[str], typer.Option("--below", help="Threshold of the count [cells/uL]; repeatable.")
 ]
 
+Loading = Annotated[str | None, typer.Option("--loading", help="Loading doses as a shorthand.")]
+Start = Annotated[str | None, typer.Option("--start", help="Time of the first maintenance dose.")]
+
 
 def _version(value: bool):
     if value:
@@ -180,12 +183,8 @@ def explore(
     every: Annotated[
         str | None, typer.Option("--every", help="Intervals, as in 4w,8w,12w.")
     ] = None,
-    loading: Annotated[
-        str | None, typer.Option("--loading", help="Loading doses as a shorthand.")
-    ] = None,
-    start: Annotated[
-        str | None, typer.Option("--start", help="Time of the first maintenance dose.")
-    ] = None,
+    loading: Loading = None,
+    start: Start = None,
     regimen: Annotated[
         list[str] | None, typer.Option("--regimen", help="A regimen to compare; repeatable.")
     ] = None,
