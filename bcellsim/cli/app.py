@@ -105,7 +105,7 @@ def check(
     json: Json = False,
     quiet: Quiet = False,
 ):
-    """Compare a model with the published results in its file."""
+    """Check a model: units, equations, variability, baseline, exposure, published results."""
     verbs.check(name, every, structure, json, quiet)
 
 
