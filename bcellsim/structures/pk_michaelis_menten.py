@@ -7,31 +7,17 @@ Yan 2022 (inebilizumab, doi:10.1007/s40262-021-01071-5), t from the first dose a
     dAp/dt = q (C - Ap / vp)
 """
 
-from bcellsim.structures.base import Route, Structure, register_structure
-from bcellsim.structures.pk import CENTRAL, decaying, inflow, no_drug
+from bcellsim.structures.base import Structure, register_structure
+from bcellsim.structures.pk import CENTRAL, decaying, inflow
+from bcellsim.structures.pk_linear import PK_LINEAR, concentration, initial, observe
 
-TLAG, KA, F_SC, CL, VMAX, KM, KDES, VC, Q, VP = range(10)
+TLAG, KA, F_SC, CL, VMAX, KDES, VC, Q, VP, KM = range(10)
 
 
 def rhs(t, y, p, u, dy):
     """Write the time derivatives."""
     gain = inflow(y, u, dy, concentration(y, p), p[KA], p[Q], p[VP])
     dy[CENTRAL] = gain - elimination(t, y, p)
-
-
-def initial(p, y):
-    """Write the baseline."""
-    no_drug(y)
-
-
-def observe(t, y, p, out):
-    """Write the concentration."""
-    out[0] = concentration(y, p)
-
-
-def concentration(y, p):
-    """Return the concentration in the central compartment [mg/L]."""
-    return y[CENTRAL] / p[VC]
 
 
 def elimination(t, y, p):
@@ -44,15 +30,15 @@ PK_MICHAELIS_MENTEN = register_structure(
     Structure(
         name="pk_michaelis_menten",
         title="Two-compartment PK, linear and saturable elimination, the latter decaying in time",
-        states=("depot", "central", "peripheral"),
-        parameters=("tlag", "ka", "f_sc", "cl", "vmax", "km", "kdes", "vc", "q", "vp"),
-        outputs=("conc",),
+        states=PK_LINEAR.states,
+        parameters=("tlag", "ka", "f_sc", "cl", "vmax", "kdes", "vc", "q", "vp", "km"),
+        outputs=PK_LINEAR.outputs,
         rhs=rhs,
         initial=initial,
         observe=observe,
         elimination=elimination,
-        routes={"sc": Route("depot", "f_sc", "tlag"), "iv": Route("central")},
+        routes=PK_LINEAR.routes,
         defaults={"tlag": 0.0, "kdes": 0.0},
-        route_parameters={"sc": ("ka", "f_sc")},
+        route_parameters=PK_LINEAR.route_parameters,
     )
 )
