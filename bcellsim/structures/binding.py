@@ -12,16 +12,14 @@ import math
 
 from bcellsim.structures.pk import CENTRAL
 
-TARGET = 3
 
+def bind(y, dy, target, gain, kss, ksyn, kdeg, kint):
+    """Write the slope of free drug and return that of the total target.
 
-def bind(y, dy, gain, kss, ksyn, kdeg, kint):
-    """Write the slopes of free drug and total target.
-
-    Of `gain`, the change of total drug but for internalisation [mg/L/day], and the turnover of the
-    target: synthesis, degradation when free and internalisation when bound.
+    From `gain`, the change of total drug but for internalisation [mg/L/day], and the turnover of
+    the target: synthesis, degradation when free and internalisation when bound.
     """
-    free, target = y[CENTRAL], y[TARGET]
+    free = y[CENTRAL]
     # One division gives 1 / (kss + L) and 1 / (1 + R kss / (kss + L)^2).
     denominator = kss + free
     square = denominator * denominator + target * kss
@@ -32,7 +30,7 @@ def bind(y, dy, gain, kss, ksyn, kdeg, kint):
     dy[CENTRAL] = (gain - kint * bound - occupancy * d_target) * (
         denominator * denominator * denominator * inverse
     )
-    dy[TARGET] = d_target
+    return d_target
 
 
 def total_drug(free, target, kss):

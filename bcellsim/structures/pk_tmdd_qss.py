@@ -15,9 +15,10 @@ The solver's central state is L, not the total amount (see `binding`). Doses act
 """
 
 from bcellsim.structures.base import Route, Structure, register_structure
-from bcellsim.structures.binding import TARGET, bind, free_drug, total_drug
+from bcellsim.structures.binding import bind, free_drug, total_drug
 from bcellsim.structures.pk import CENTRAL, decaying, inflow, no_drug
 
+TARGET = 3
 TLAG, KA, F_SC, CL, VC, Q, VP, KINT, KD, KOFF, R0, KSYN0, KSYN_INF, KDES = range(14)
 
 
@@ -31,7 +32,7 @@ def rhs(t, y, p, u, dy):
     free = y[CENTRAL]
     ksyn = decaying(t, p[KSYN_INF], p[KSYN0] - p[KSYN_INF], p[KDES])
     gain = inflow(y, u, dy, free, p[KA], p[Q], p[VP]) - p[CL] * free
-    bind(y, dy, gain / p[VC], quasi_steady(p), ksyn, ksyn / p[R0], p[KINT])
+    dy[TARGET] = bind(y, dy, y[TARGET], gain / p[VC], quasi_steady(p), ksyn, ksyn / p[R0], p[KINT])
 
 
 def initial(p, y):

@@ -1,23 +1,25 @@
 """Target-mediated drug disposition in quasi-steady state, the target being CD20 on B cells.
 
 Liang 2024 (rituximab, doi:10.3389/fphar.2024.1197651). L is free and Lt total drug in the central
-compartment, Ap drug in the peripheral one, R total CD20, all as drug equivalents; cells live as
-long as their CD20, and its loss with the drug (kint) is theirs:
+compartment, Ap drug in the peripheral one, R total CD20 as drug equivalents, B the count: cells
+live as long as their CD20, and its loss with the drug (kint) is theirs.
 
+    R  = cd20_per_cell B
     Lt = L + R L / (kss + L)
     dAd/dt = -ka Ad                                  (a dose arrives tlag after it is given)
     vc dLt/dt = ka Ad - cl L - q (L - Ap / vp) - kint vc (Lt - L)
     dAp/dt = q (L - Ap / vp)
-    dR/dt  = ksyn - kdeg R - (kint - kdeg) (Lt - L)
-    count  = R / cd20_per_cell, which is ksyn / kdeg / cd20_per_cell without drug
+    dR/dt  = ksyn - kdeg R - (kint - kdeg) (Lt - L),      R = ksyn / kdeg without drug
 
-The solver's central state is L, not the total amount (see `binding`). Doses act on the total.
+The solver's central state is L, not the total amount (see `binding`). Doses act on the total. Its
+other state is B, not R: a tolerance in cells suits a depleted count.
 """
 
 from bcellsim.structures.base import Route, Structure, register_structure
-from bcellsim.structures.binding import TARGET, bind, free_drug, total_drug
+from bcellsim.structures.binding import bind, free_drug, total_drug
 from bcellsim.structures.pk import CENTRAL, inflow, no_drug
 
+BCELL = 3
 TLAG, KA, F_SC, CL, VC, Q, VP, KINT, KSS, KSYN, KDEG, CD20_PER_CELL = range(12)
 
 
@@ -25,25 +27,31 @@ def rhs(t, y, p, u, dy):
     """Write the time derivatives."""
     free = y[CENTRAL]
     gain = inflow(y, u, dy, free, p[KA], p[Q], p[VP]) - p[CL] * free
-    bind(y, dy, gain / p[VC], p[KSS], p[KSYN], p[KDEG], p[KINT])
+    d_target = bind(y, dy, target(y, p), gain / p[VC], p[KSS], p[KSYN], p[KDEG], p[KINT])
+    dy[BCELL] = d_target / p[CD20_PER_CELL]
 
 
 def initial(p, y):
     """Write the baseline."""
     no_drug(y)
-    y[TARGET] = p[KSYN] / p[KDEG]
+    y[BCELL] = p[KSYN] / p[KDEG] / p[CD20_PER_CELL]
+
+
+def target(y, p):
+    """Return total CD20, free and bound, as drug equivalents [mg/L]."""
+    return p[CD20_PER_CELL] * y[BCELL]
 
 
 def total(y, p):
     """Return the total drug concentration [mg/L]."""
-    return total_drug(y[CENTRAL], y[TARGET], p[KSS])
+    return total_drug(y[CENTRAL], target(y, p), p[KSS])
 
 
 def observe(t, y, p, out):
     """Write total and free concentration and the count."""
     out[0] = total(y, p)
     out[1] = y[CENTRAL]
-    out[2] = y[TARGET] / p[CD20_PER_CELL]
+    out[2] = y[BCELL]
 
 
 def elimination(t, y, p):
@@ -58,14 +66,14 @@ def to_amounts(y, p):
 
 def from_amounts(y, p):
     """Turn the total amount into the free concentration."""
-    y[CENTRAL] = free_drug(y[CENTRAL] / p[VC], y[TARGET], p[KSS])
+    y[CENTRAL] = free_drug(y[CENTRAL] / p[VC], target(y, p), p[KSS])
 
 
 TMDD_BCELL = register_structure(
     Structure(
         name="tmdd_bcell",
         title="Target-mediated disposition in quasi-steady state; the target is CD20 on B cells",
-        states=("depot", "central", "peripheral", "target"),
+        states=("depot", "central", "peripheral", "bcell"),
         parameters=(
             "tlag", "ka", "f_sc", "cl", "vc", "q", "vp", "kint", "kss", "ksyn", "kdeg",
             "cd20_per_cell",
