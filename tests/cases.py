@@ -238,5 +238,7 @@ def with_eliminated(structure, recorded):
 
 ALL = list(STRUCTURES.values())
 IDS = list(STRUCTURES)
+#: Those that are not the PK of another, whose equations are within that one's.
+WHOLE = [structure for structure in ALL if structure.name not in {s.pk for s in ALL}]
 #: Those with B cells.
 COUNTED = [structure for structure in ALL if "bcell" in structure.outputs]

@@ -199,8 +199,9 @@ def test_reset_returns_to_baseline(structure, backend):
 @each
 def test_factor_zero_then_one_restores_the_parameter(structure):
     dose = cases.dose(structure, 0.0, 50.0)
-    last, state = len(structure.parameters) - 1, len(structure.states) - 1
-    changed = [(30.0, FACTOR, last, 0.0, -1), (30.0, FACTOR, last, 1.0, -1)]
+    state = len(structure.states) - 1
+    index = structure.parameters.index(cases.quick(structure))
+    changed = [(30.0, FACTOR, index, 0.0, -1), (30.0, FACTOR, index, 1.0, -1)]
     idle = [(30.0, MULTIPLY, state, 1.0, -1), (30.0, MULTIPLY, state, 1.0, -1)]
     vector = cases.typical(structure)[None]
     a, b = (solve(structure, vector, one([dose, *rows]), TIMES).values for rows in (changed, idle))

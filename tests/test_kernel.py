@@ -231,7 +231,7 @@ wide = pytest.mark.skipif(REGISTER is None, reason="this machine has neither AVX
 
 
 @wide
-@each
+@pytest.mark.parametrize("structure", cases.WHOLE, ids=[s.name for s in cases.WHOLE])
 def test_nothing_in_the_stages_is_scalar(structure, tmp_path):
     counts = arithmetic(stages_alone(structure, tmp_path / "alone.py"), "stages_alone")
     check_packed(structure, counts)
