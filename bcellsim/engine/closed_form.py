@@ -187,6 +187,15 @@ def affine(node: Node, variables: frozenset) -> tuple[Node, dict]:
     raise ValueError(f'its equation uses "{node.op}" on what must be linear')
 
 
+def is_affine(node: Node, variables: frozenset) -> bool:
+    """Return whether a node is affine in some inputs."""
+    try:
+        affine(node, variables)
+    except ValueError:
+        return False
+    return True
+
+
 def given(node: Node, values: dict[int, float]) -> Node:
     """Return a graph in which some parameters are numbers, without what these make vanish."""
     return _given(node, values, {})

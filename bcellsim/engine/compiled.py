@@ -56,17 +56,19 @@ def _solve_by(made, task, *, rtol, atol, max_steps, threads, progress):
     followed[[output for output, _ in task.tallies]] = 1
     for output in {*task.wanted, *task.recorded, *np.flatnonzero(followed)}:
         used[list(kernel.needs[output])] = 1
-    events = ev.start, ev.time, ev.kind, ev.index, ev.value, ev.scale, ev.clock, ev.schedule
+    # One table: what is passed to the functions of a kernel is passed word by word.
+    rows = np.column_stack([ev.time, ev.kind, ev.index, ev.value, ev.scale])
+    events = ev.start, rows, ev.clock, ev.schedule
     problem = (
-        task.params, task.states, task.begin, task.end, events, task.times, task.wanted, used,
+        task.params, task.states, task.begin, task.end, events, _timetable(task.times), task.wanted,
         _asked(task),
     )  # fmt: skip
     scales = atol * np.asarray(task.structure.state_scales())
-    halt = np.zeros(1, np.int64)
+    results, halt = (found.values.reshape(-1), *tuple(found)[1:5]), np.zeros(1, np.int64)
 
     def block(first, last):
         return kernel.solve_block(
-            first, last, problem, tuple(found)[:5], followed, rtol, scales, float(max_steps),
+            first, last, problem, results, used, followed, rtol, scales, float(max_steps),
             task.locked, task.recorded, halt,
         )  # fmt: skip
 
@@ -75,6 +77,12 @@ def _solve_by(made, task, *, rtol, atol, max_steps, threads, progress):
     pieces = _run_blocks(block, bounds, threads, n, progress, halt)
     dense = _join(pieces, task) if len(task.recorded) else None
     return found, dense
+
+
+def _timetable(times):
+    """Return rows of times with an end to each, in one array, and how many times and rows."""
+    padded = np.pad(times, ((0, 0), (0, 1)), constant_values=np.inf)
+    return padded.reshape(-1), times.shape[1], len(times)
 
 
 def _asked(task):

@@ -22,7 +22,7 @@ RESET = 4
 OCCASION = 5
 #: Save the states under number `index`, as they are before later events of the same moment.
 SAVE = 6
-#: Let tally number `index` see the states of this moment.
+#: Let tally number `index` see the output number `value` of this moment.
 MARK = 7
 
 
@@ -146,12 +146,12 @@ class Events:
 
         Parameters
         ----------
-        marks : list of (float, int)
-            Time [day] of each mark, and the number of the tally that is to look.
+        marks : list of (float, int, int)
+            Time [day] of each mark, the number of the tally that is to look, and at which output.
         """
         if not marks:
             return self
-        marks = [(time, MARK, tally, 0.0, -1) for time, tally in sorted(marks)]
+        marks = [(time, MARK, tally, output, -1) for time, tally, output in sorted(marks)]
         columns = zip(self.time, self.kind, self.index, self.value, self.scale, strict=True)
         rows = list(columns)
         schedules = [

@@ -1,6 +1,6 @@
 """Template of the compiled backend, third part, where the drug states have a closed form.
 
-In the place of `kernel.py`, see there. Between two events the linear states x are sums of
+In the place of `kernel.py`. Between two events the linear states x are sums of
 exponentials: of each state a constant and, for an infusion into what hardly decays, two powers of
 the time since the event (`_CONST`, `_DRIFT`, `_CURVE`), and of each mode a weight (`_WEIGHT`) times
 a decay (`_DECAY`, from 1 at the event). Each event sets them anew from the states. Only the state
@@ -106,30 +106,6 @@ def _moved(F, lane, theta):
     return theta * (low + square * square * high)
 
 
-@_inlined
-def _place(F, lane, theta, used):
-    """Put the states that are used, at a position of the step, in rows `_Z`."""
-    for j in range(_LINEAR):
-        i = _WHICH[j]
-        if used[i]:
-            F[_Z + _W * i + lane] = _linear(F, lane, j, theta * F[_HS + lane])
-    F[_Z + _W * _REST + lane] = F[_Y + _W * _REST + lane] + _moved(F, lane, theta)
-
-
-@_compiled
-def _still(F, lane):
-    """Let the continuous solution stay where it is."""
-    F[_SINCE + lane], F[_HS + lane] = 0.0, 0.0
-    for k in range(_DEGREE):
-        F[_C + _W * k + lane] = 0.0
-    for j in range(_LINEAR):
-        F[_CONST + _W * j + lane] = F[_Y + _W * _WHICH[j] + lane]
-        F[_DRIFT + _W * j + lane] = F[_CURVE + _W * j + lane] = 0.0
-        F[_DECAY + _W * j + lane] = 0.0
-        for k in range(_LINEAR):
-            F[_WEIGHT + _W * (_LINEAR * j + k) + lane] = 0.0
-
-
 @_compiled
 def _settle(F, lane):
     """Put the states of this moment in rows `_Y`."""
@@ -209,12 +185,24 @@ def _parts(F, lane, fine, width):
 
 
 @_compiled
-def _record_parts(F, C, lane, used, recorded, parts, queue, dense):
+def _record_step(F, C, lane, recorded, fine, width, queue, dense):
     """Write the rows of dense output of a step."""
+    parts = _parts(F, lane, fine, width)
     for part in range(parts):
         low, high = part / parts, (part + 1) / parts
-        _record(F, C, lane, used, recorded, low, high, dense[queue[_DENSE]])
+        _record(F, C, lane, recorded, low, high, dense[queue[_DENSE]])
         queue[_DENSE] += 1
+
+
+@_compiled
+def _is_fine(followed, recorded):
+    """Return whether a drug state is part of what is followed or recorded."""
+    fine = False
+    for o in range(len(followed)):
+        fine |= (followed[o] > 0) & _OF_DRUG[o]
+    for r in range(len(recorded)):
+        fine |= _OF_DRUG[recorded[r]]
+    return fine
 
 
 @_compiled
@@ -246,91 +234,43 @@ def _tally_parts(F, C, tallies, followed, fine, width):
         F[_REACHED + lane] = F[_WHOLE + 2 * _W + lane]
 
 
-@_compiled
-def _advance(
-    F,
-    C,
-    queue,
-    last,
-    problem,
-    found,
-    followed,
-    rtol,
-    atol,
-    max_steps,
-    locked,
-    recorded,
-    halt,
-    dense,
-):
-    """Step the lanes until every subject is done, or the table of dense output may overflow.
+@_inlined
+def _aim(F, lane):
+    """Choose the step: which `nodes` does."""
 
-    `queue` holds the next subject, the number of lanes at work and of rows of dense output.
-    """
-    _, _, _, _, _, _, _, used, tallies = problem
-    kinds = tallies[0]
-    width = _PART_WIDTH * _exp(0.2 * _log(rtol))
-    #: settings
-    fine = False
-    for o in range(len(followed)):
-        fine |= (followed[o] > 0) & _OF_DRUG[o]
-    for r in range(len(recorded)):
-        fine |= _OF_DRUG[recorded[r]]
-    while queue[_LIVE] > 0 and _stopped(halt) == 0:
-        if len(recorded) and queue[_DENSE] + _MOST_PARTS * _W > len(dense):
-            return
-        #: nodes
-        #: collocation
-        n_due, n_ending = 0, 0
-        for lane in range(_W):
-            error, h, t, stop = F[_ERROR + lane], F[_HS + lane], F[_T + lane], F[_STOP + lane]
-            before, wanted = F[_BEFORE + lane], F[_H + lane]
-            good, is_last = error <= 1.0, F[_LAST + lane] > 0.0
-            ease = _exp(-_log(error + 1e-10) * _choose(good, 1.0 / _ORDER, 0.2))
-            # The trend of the last two steps, where they grow.
-            trend = h / (before + 1e-300) * ease / (F[_EASE + lane] + 1e-300)
-            trend = _choose(h > before, min(max(trend, 1.0), 4.0), 1.0)
-            trend = _choose(before > 0.0, trend, _choose(before < 0.0, 3.0, 1.0))
-            after = h * min(max(0.9 * ease * trend, 0.2), 8.0)
-            after = _choose(is_last, max(after, wanted), after)
-            smaller = h * _choose(error == error, max(0.9 * ease, 0.1), 0.1)
-            F[_H + lane] = _choose(good, after, smaller)
-            F[_BEFORE + lane] = _choose(good, h, 0.0)
-            F[_EASE + lane] = _choose(good, ease, 0.0)
-            reached = _choose(good, _choose(is_last, stop, t + h), t)
-            due = good & (F[_NEXT + lane] <= reached)
-            n_due += due
-            stuck = (t + 0.1 * h == t) | ((h < 1e-10) & (not error < np.inf))
-            steps = F[_STEPS + lane] + 1.0
-            ends = (good & is_last) | ((not good) & stuck) | (steps >= max_steps)
-            n_ending += ends
-            F[_REACHED + lane] = reached
-            F[_STEPS + lane] = steps
-            F[_REJECTED + lane] += _choose(good, 0.0, 1.0)
-            F[_GOOD + lane] = _choose(good, 1.0, 0.0)
-            F[_DUE + lane] = _choose(due, 1.0, 0.0)
-            F[_ENDS + lane] = _choose(ends, 1.0, 0.0)
-        if n_due > 0:
-            for lane in range(_W):
-                if F[_DUE + lane] > 0.0:
-                    _emit(F, C, lane, F[_REACHED + lane], F[_HS + lane], problem, found[0])
-        if len(recorded):
-            for lane in range(_W):
-                if F[_GOOD + lane] > 0.0 and F[_HS + lane] > 0.0:
-                    parts = _parts(F, lane, fine, width)
-                    _record_parts(F, C, lane, used, recorded, parts, queue, dense)
-        if len(kinds):
-            _tally_parts(F, C, tallies, followed, fine, width)
-        for lane in range(_W):
-            good = F[_GOOD + lane] > 0.0
-            F[_T + lane] = F[_REACHED + lane]
-            F[_SINCE + lane] = F[_REACHED + lane] - F[_BEGUN + lane]
-            count = F[_Y + _W * _REST + lane]
-            F[_Y + _W * _REST + lane] = _choose(good, F[_NEW + lane], count)
-            F[_LOSS + lane] = _choose(good, F[_LOSS + _W * _STAGES + lane], F[_LOSS + lane])
-            F[_GAIN + lane] = _choose(good, F[_GAIN + _W * _STAGES + lane], F[_GAIN + lane])
-            for k in range(_LINEAR):
-                decay = F[_DECAY + _W * k + lane]
-                F[_DECAY + _W * k + lane] = _choose(good, F[_LATER + _W * k + lane], decay)
-        if n_ending > 0:
-            _end(F, C, queue, last, problem, found, max_steps)
+
+@_inlined
+def _lock(F):
+    """Lock the lanes: they never are."""
+
+
+@_inlined
+def _adapt(F, lane, error, good, is_last):
+    """Choose the width of the next step."""
+    h, before, wanted = F[_HS + lane], F[_BEFORE + lane], F[_H + lane]
+    ease = _exp(-_log(error + 1e-10) * _choose(good, 1.0 / _ORDER, 0.2))
+    # The trend of the last two steps, where they grow.
+    trend = h / (before + 1e-300) * ease / (F[_EASE + lane] + 1e-300)
+    trend = _choose(h > before, min(max(trend, 1.0), 4.0), 1.0)
+    trend = _choose(before > 0.0, trend, _choose(before < 0.0, 3.0, 1.0))
+    after = h * min(max(0.9 * ease * trend, 0.2), 8.0)
+    after = _choose(is_last, max(after, wanted), after)
+    smaller = h * _choose(error == error, max(0.9 * ease, 0.1), 0.1)
+    F[_H + lane] = _choose(good, after, smaller)
+    F[_BEFORE + lane] = _choose(good, h, 0.0)
+    F[_EASE + lane] = _choose(good, ease, 0.0)
+
+
+@_inlined
+def _accept(F, lane):
+    """Move a lane whose step is good."""
+    good = F[_GOOD + lane] > 0.0
+    F[_T + lane] = F[_REACHED + lane]
+    F[_SINCE + lane] = F[_REACHED + lane] - F[_BEGUN + lane]
+    count = F[_Y + _W * _REST + lane]
+    F[_Y + _W * _REST + lane] = _choose(good, F[_NEW + lane], count)
+    F[_LOSS + lane] = _choose(good, F[_LOSS + _W * _STAGES + lane], F[_LOSS + lane])
+    F[_GAIN + lane] = _choose(good, F[_GAIN + _W * _STAGES + lane], F[_GAIN + lane])
+    for k in range(_LINEAR):
+        decay = F[_DECAY + _W * k + lane]
+        F[_DECAY + _W * k + lane] = _choose(good, F[_LATER + _W * k + lane], decay)

@@ -1,6 +1,6 @@
 """Template of the compiled backend, first part: constants, exp and log, and the equations.
 
-See `kernel.py`.
+See `kernel_block.py`.
 """
 
 import numpy as np
@@ -16,11 +16,12 @@ _entry = njit(**_flags, nogil=True, cache=True)
 
 #: constants
 _FOLLOWING, _LIVE, _DENSE = range(3)
+_TIME, _KIND, _INDEX, _EVENT_VALUE, _SCALE = range(5)
 # Rows of a tally: what it asks, whether its window is open, what it has found, and which lanes
 # need a closer look.
 _LEVEL, _OPENS, _CLOSES, _ACTIVE = 0, _W, 2 * _W, 3 * _W
 _ONE, _OTHER, _LOOK, _TALLY = 4 * _W, 5 * _W, 6 * _W, 7 * _W
-_POINTS, _BISECTIONS, _NEWTON = 8, 40, 6
+_POINTS, _BISECTIONS, _NEWTON, _THIRD = 8, 40, 6, 1.0 / 3.0
 
 
 @intrinsic
@@ -113,20 +114,7 @@ def _from_amounts(F, lane):
     #: from_amounts
 
 
-@_inlined
-def _observe(F, lane, time, output):
-    """Return an output from the states in rows `_Z`."""
-    #: observe
-
-
 @_compiled
-def _record(F, C, lane, used, recorded, low, high, row):
-    """Write a row of dense output of a part of a step: subject, start, width, nodes of outputs."""
-    h = F[_HS + lane]
-    row[0], row[1], row[2] = C[_SUBJECT + lane], F[_T + lane] + low * h, (high - low) * h
-    for node in range(5):
-        theta = low + _NODES[node] * (high - low)
-        _place(F, lane, theta, used)
-        since = max(F[_T + lane] + theta * h - F[_CLOCK + lane], 0.0)
-        for r in range(len(recorded)):
-            row[3 + 5 * r + node] = _observe(F, lane, since, recorded[r])
+def _observe(F, lane, time, output):
+    """Return an output from the states in rows `_Y`."""
+    #: observe

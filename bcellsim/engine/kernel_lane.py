@@ -1,226 +1,33 @@
 """Template of the compiled backend, second part: what happens to one lane.
 
-Outputs, events, the next subject, and the closer look of tallies. See `kernel.py`.
+Outputs, events and the next subject. See `kernel_block.py`.
 """
 
 
-@_inlined
-def _value(F, lane, theta):
-    """Return an output at a position of the step, from its powers."""
-    a = _A + lane
-    power = F[a + 3 * _W] + theta * F[a + 4 * _W]
-    return F[a] + theta * (F[a + _W] + theta * (F[a + 2 * _W] + theta * power))
-
-
 @_compiled
-def _root(F, lane, low, high, level, rising):
-    """Return where an output crosses a level between two positions."""
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        if (_value(F, lane, middle) > level) == rising:
-            high = middle
-        else:
-            low = middle
-    return 0.5 * (low + high)
-
-
-@_compiled
-def _narrowed(F, lane, best, sign):
-    """Return where sign x an output is smallest near a point, by golden sections."""
-    low, high = max(best - 1.0 / _POINTS, 0.0), min(best + 1.0 / _POINTS, 1.0)
-    for _ in range(_BISECTIONS):
-        a, b = high - 0.6180339887498949 * (high - low), low + 0.6180339887498949 * (high - low)
-        if sign * _value(F, lane, a) < sign * _value(F, lane, b):
-            high = b
-        else:
-            low = a
-    middle = 0.5 * (low + high)
-    better = sign * _value(F, lane, middle) < sign * _value(F, lane, best)
-    return middle if better else best
-
-
-@_compiled
-def _extreme(F, lane, sign):
-    """Return where sign x an output is smallest: by Newton from the best of nine points."""
-    best, theta = 0.0, 0.0
-    for j in range(1, _POINTS + 1):
-        theta = j / _POINTS
-        if sign * _value(F, lane, theta) < sign * _value(F, lane, best):
-            best = theta
-    a, theta = _A + lane, best
-    c1, c2, c3, c4 = F[a + _W], F[a + 2 * _W], F[a + 3 * _W], F[a + 4 * _W]
-    for _ in range(_NEWTON):
-        slope = c1 + theta * (2.0 * c2 + theta * (3.0 * c3 + theta * 4.0 * c4))
-        curvature = 2.0 * c2 + theta * (6.0 * c3 + theta * 12.0 * c4)
-        if not sign * curvature > 0.0:
-            return _narrowed(F, lane, best, sign)
-        theta = min(max(theta - slope / curvature, best - 1.0 / _POINTS), best + 1.0 / _POINTS)
-    theta = min(max(theta, 0.0), 1.0)
-    better = sign * _value(F, lane, theta) < sign * _value(F, lane, best)
-    return theta if better else best
-
-
-@_compiled
-def _look(F, T, lane, kind):
-    """Follow an output through a step in which something happens to a tally."""
-    h, t, level = F[_HS + lane], F[_T + lane], T[_LEVEL + lane]
-    one, other = T[_ONE + lane], T[_OTHER + lane]
-    if kind in (_LOWEST, _HIGHEST):
-        sign = 1.0 if kind == _LOWEST else -1.0
-        theta = _extreme(F, lane, sign)
-        value = _value(F, lane, theta)
-        if not sign * value >= sign * one:
-            T[_ONE + lane], T[_OTHER + lane] = value, t + theta * h
-        return
-    before, was_above = 0.0, F[_A + lane] > level
-    if kind == _BELOW:
-        if not was_above and one == np.inf:
-            one = t
-        elif was_above and one < np.inf and other == np.inf:
-            other = t
-    for j in range(1, _POINTS + 1):
-        theta = j / _POINTS
-        above = _value(F, lane, theta) > level
-        root = theta
-        if above != was_above:
-            root = _root(F, lane, before, theta, level, above)
-        if kind == _ABOVE:
-            if above or was_above:
-                one += h * ((root - before) if was_above else (theta - root))
-        elif above != was_above:
-            if not above and one == np.inf:
-                one = t + root * h
-            elif above and one < np.inf and other == np.inf:
-                other = t + root * h
-        before, was_above = theta, above
-    if kind == _ABOVE and one == 0.0:
-        theta = _extreme(F, lane, -1.0)
-        other = max(other, 1.0 if _value(F, lane, theta) > level else 0.0)
-    T[_ONE + lane], T[_OTHER + lane] = one, other
-
-
-@_inlined
-def _tally(F, T, kind):
-    """Add a step of all lanes to a tally, rows `T`; return how many lanes need a closer look."""
-    n = 0
-    if kind == _ABOVE:
-        for lane in range(_W):
-            level, days = T[_LEVEL + lane], F[_MOVED + lane] * T[_ACTIVE + lane]
-            low, high = F[_A + 5 * _W + lane], F[_A + 6 * _W + lane]
-            T[_ONE + lane] += _choose(low > level, days, 0.0)
-            look = (low <= level) & (high > level) & (days > 0.0)
-            T[_LOOK + lane] = _choose(look, 1.0, 0.0)
-            n += look
-    elif kind == _BELOW:
-        for lane in range(_W):
-            level, days = T[_LEVEL + lane], F[_MOVED + lane] * T[_ACTIVE + lane]
-            waits, done = T[_ONE + lane] == np.inf, T[_OTHER + lane] < np.inf
-            low, high = F[_A + 5 * _W + lane], F[_A + 6 * _W + lane]
-            happens = _choose(waits, level - low, high - level) >= 0.0
-            look = happens & (not done) & (days > 0.0)
-            T[_LOOK + lane] = _choose(look, 1.0, 0.0)
-            n += look
-    elif kind == _INTEGRAL:
-        for lane in range(_W):
-            days, a = F[_MOVED + lane] * T[_ACTIVE + lane], _A + lane
-            mean = F[a] + 0.5 * F[a + _W] + F[a + 2 * _W] / 3.0 + 0.25 * F[a + 3 * _W]
-            mean += 0.2 * F[a + 4 * _W]
-            T[_ONE + lane] += _choose(days > 0.0, days * mean, 0.0)
-            T[_OTHER + lane] += days
-    elif kind in (_LOWEST, _HIGHEST):
-        sign = 1.0 if kind == _LOWEST else -1.0
-        for lane in range(_W):
-            days, one = F[_MOVED + lane] * T[_ACTIVE + lane], T[_ONE + lane]
-            bound, simple = F[_A + _bound(kind) + lane], F[_A + 7 * _W + lane] > 0.0
-            beats = (not sign * bound >= sign * one) & (days > 0.0)
-            start, end = F[_A + lane], F[_A + 8 * _W + lane]
-            first = sign * start <= sign * end
-            value = _choose(first, start, end)
-            better = beats & simple
-            when, other = _choose(first, F[_T + lane], F[_REACHED + lane]), T[_OTHER + lane]
-            T[_ONE + lane] = _choose(better, value, one)
-            T[_OTHER + lane] = _choose(better, when, other)
-            look = beats & (not simple)
-            T[_LOOK + lane] = _choose(look, 1.0, 0.0)
-            n += look
-    return n
-
-
-@_inlined
-def _follow(F, C, output, tallies):
-    """Add the step of all lanes to the tallies of an output, whose polynomials are in rows `_A`."""
-    kinds, outputs, _, _, _ = tallies
-    for k in range(len(kinds)):
-        q = _ROWS * _W + k * _TALLY
-        rows = F[q : q + _TALLY]
-        if outputs[k] == output and _tally(F, rows, kinds[k]) > 0:
-            for lane in range(_W):
-                if rows[_LOOK + lane] > 0.0 and C[_SUBJECT + lane] >= 0:
-                    _look(F, rows, lane, kinds[k])
-
-
-@_inlined
-def _bound(kind):
-    """Return the row of the bound below (or above) an output."""
-    return 5 * _W if kind == _LOWEST else 6 * _W
-
-
-@_compiled
-def _next_edge(F, lane, tallies):
-    """Say which tallies are in their window now; return when the next window opens or closes."""
-    t, edge = F[_T + lane], np.inf
-    for k in range(len(tallies[0])):
-        q = _ROWS * _W + k * _TALLY + lane
-        opens, closes = F[q + _OPENS], F[q + _CLOSES]
-        F[q + _ACTIVE] = 1.0 if opens <= t < closes else 0.0
-        if opens > t:
-            edge = min(edge, opens)
-        if closes > t:
-            edge = min(edge, closes)
-    return edge
-
-
-@_compiled
-def _open(F, lane, subject, tallies):
-    """Begin the tallies of a subject."""
-    kinds, _, levels, opens, closes = tallies
-    for k in range(len(kinds)):
-        q = _ROWS * _W + k * _TALLY + lane
-        i = min(subject, levels.shape[1] - 1)
-        F[q + _LEVEL], F[q + _OPENS], F[q + _CLOSES] = levels[k, i], opens[k, i], closes[k, i]
-        nothing = 0.0 if kinds[k] == _ABOVE or kinds[k] == _INTEGRAL else np.nan
-        if kinds[k] == _BELOW:
-            nothing = np.inf
-        F[q + _ONE] = F[q + _OTHER] = nothing
-
-
-@_compiled
-def _mark(F, lane, k, tallies):
-    """Let tally number k, of marked values, see the states of this moment."""
-    for i in range(_N):
-        F[_Z + _W * i + lane] = F[_Y + _W * i + lane]
+def _mark(F, lane, k, output):
+    """Let tally number k, of marked values of an output, see the states of this moment."""
     t, q = F[_T + lane], _ROWS * _W + k * _TALLY + lane
-    if F[q + _OPENS] <= t <= F[q + _CLOSES] and F[_STEPS + lane] > 0.0:
-        value = _observe(F, lane, max(t - F[_CLOCK + lane], 0.0), tallies[1][k])
+    if q < len(F) and F[q + _OPENS] <= t <= F[q + _CLOSES] and F[_STEPS + lane] > 0.0:
+        value = _observe(F, lane, max(t - F[_CLOCK + lane], 0.0), output)
         if not value >= F[q + _ONE]:
             F[q + _ONE], F[q + _OTHER] = value, t
 
 
 @_compiled
-def _apply(F, C, lane, event, problem, found):
+def _apply(F, C, lane, event, params, saved):
     """Let one event act on the states, infusion rates or parameters of a lane."""
-    params, _, _, _, events, _, _, _, tallies = problem
-    _, _, kind, index, value, scale, _, _ = events
-    subject, what, which, amount = C[_SUBJECT + lane], kind[event], index[event], value[event]
-    if scale[event] >= 0:
-        amount *= F[_P + _W * scale[event] + lane]
+    subject, amount = C[_SUBJECT + lane], event[_EVENT_VALUE]
+    what, which, scale = int(event[_KIND]), int(event[_INDEX]), int(event[_SCALE])
     if what == _MARK:
-        _mark(F, lane, which, tallies)
+        _mark(F, lane, which, int(amount))
         return
     if what == _SAVE:
         for i in range(_N):
-            found[1][subject, which, i] = F[_Y + _W * i + lane]
+            saved[subject, which, i] = F[_Y + _W * i + lane]
         return
+    if scale >= 0:
+        amount *= F[_P + _W * scale + lane]
     converted = (what == _FACTOR) | (what == _OCCASION) | _CONVERTED[which % _N]
     if converted:
         _to_amounts(F, lane)
@@ -249,51 +56,74 @@ def _apply(F, C, lane, event, problem, found):
 
 
 @_compiled
-def _arrive(F, C, lane, problem, found):
+def _arrive(F, C, lane, n_tallies, events, params, saved):
     """Let the events of this moment act and set the next stop; return whether this is the end."""
-    time = problem[4][1]
-    _settle(F, lane)
-    changed = F[_STEPS + lane] == 0.0
-    while C[_EVENT + lane] < C[_EVENTS + lane] and time[C[_EVENT + lane]] <= F[_T + lane]:
-        changed |= problem[4][2][C[_EVENT + lane]] < _SAVE
-        _apply(F, C, lane, C[_EVENT + lane], problem, found)
-        C[_EVENT + lane] += 1
+    changed, e, n = F[_STEPS + lane] == 0.0, C[_EVENT + lane], C[_EVENTS + lane]
+    while e < n and events[e, _TIME] <= F[_T + lane]:
+        changed |= events[e, _KIND] < _SAVE
+        _apply(F, C, lane, events[e], params, saved)
+        e += 1
+    C[_EVENT + lane] = e
     if F[_T + lane] >= F[_END + lane]:
         return True
-    stop = min(F[_END + lane], _next_edge(F, lane, problem[8]))
-    if C[_EVENT + lane] < C[_EVENTS + lane]:
-        stop = min(stop, time[C[_EVENT + lane]])
-    F[_STOP + lane] = stop
+    stop = min(F[_END + lane], _next_edge(F, lane, n_tallies))
+    F[_STOP + lane] = min(stop, events[e, _TIME]) if e < n else stop
     if changed:
         _restart(F, lane)
+    _aim(F, lane)
     return False
 
 
+# What is read or written lane by lane for the outputs does without branches, which would not be
+# foreseen: a lane where none is due writes back what stands there. Numbers of a place are unsigned,
+# lest negative ones be counted from the end.
 @_inlined
-def _emit(F, C, lane, reached, width, problem, values):
-    """Write the outputs wanted until `reached`, in a step of some width (0: at its start)."""
-    _, _, _, _, _, times, wanted, used, _ = problem
-    subject, j, t, clock = C[_SUBJECT + lane], C[_OUTPUT + lane], F[_T + lane], F[_CLOCK + lane]
-    row, n_times = min(subject, len(times) - 1), times.shape[1]
-    per_day = 1.0 / width if width > 0.0 else 0.0
-    while j < n_times and times[row, j] <= reached:
-        time = times[row, j]
-        _place(F, lane, (time - t) * per_day, used)
-        since = max(time - clock, 0.0)
+def _keep(F, C, o, values):
+    """Put output number `o` in its place where it is due."""
+    for lane in range(_W):
+        at = np.uint64(C[_SLOT + lane] + o)
+        values[at] = _choose(F[_DUE + lane] > 0.0, F[_VALUE + lane], values[at])
+
+
+@_inlined
+def _go_on(F, C, times, n_wanted):
+    """Go on to the next output time where one was due; return how many are due in this step."""
+    n = 0
+    for lane in range(_W):
+        due = F[_DUE + lane] > 0.0
+        C[_AHEAD + lane] += due
+        time = times[np.uint64(C[_AHEAD + lane])]
+        C[_SLOT + lane] += n_wanted * (due & (time < np.inf))
+        due &= time <= F[_REACHED + lane]
+        F[_NEXT + lane] = time
+        F[_DUE + lane] = _choose(due, 1.0, 0.0)
+        n += due
+    return n
+
+
+@_compiled
+def _outset(F, C, lane, wanted, timetable, values):
+    """Begin with the first output, which is written if it is wanted at the begin."""
+    times, n_times, n_rows = timetable
+    subject, t = C[_SUBJECT + lane], F[_T + lane]
+    C[_AHEAD + lane] = min(subject, n_rows - 1) * (n_times + 1)
+    C[_SLOT + lane] = subject * n_times * len(wanted)
+    if times[C[_AHEAD + lane]] <= t:
         for o in range(len(wanted)):
-            values[subject, j, o] = _observe(F, lane, since, wanted[o])
-        j += 1
-    C[_OUTPUT + lane] = j
-    F[_NEXT + lane] = times[row, j] if j < n_times else np.inf
+            since = max(t - F[_CLOCK + lane], 0.0)
+            values[C[_SLOT + lane] + o] = _observe(F, lane, since, wanted[o])
+        C[_AHEAD + lane] += 1
+        C[_SLOT + lane] += len(wanted) if n_times > 1 else 0
+    F[_NEXT + lane] = times[C[_AHEAD + lane]]
 
 
 @_compiled
 def _take(F, C, lane, subject, problem, found):
     """Give a lane its next subject; return whether there is nothing to integrate."""
-    params, states, begin, end, events, _, _, _, tallies = problem
-    start, _, _, _, _, _, clock, schedule = events
+    params, states, begin, end, events, timetable, wanted, tallies = problem
+    start, rows, clock, schedule = events
     s = schedule[subject]
-    C[_SUBJECT + lane], C[_ROW + lane], C[_OUTPUT + lane] = subject, 0, 0
+    C[_SUBJECT + lane], C[_ROW + lane] = subject, 0
     C[_EVENT + lane], C[_EVENTS + lane] = start[s], start[s + 1]
     F[_T + lane], F[_END + lane], F[_CLOCK + lane] = begin[subject], end[subject], clock[s]
     F[_STEPS + lane] = F[_REJECTED + lane] = 0.0
@@ -308,10 +138,9 @@ def _take(F, C, lane, subject, problem, found):
     if len(states):
         for i in range(_N):
             F[_Y + _W * i + lane] = states[subject, i]
-    _still(F, lane)
     _open(F, lane, subject, tallies)
-    _emit(F, C, lane, F[_T + lane], 0.0, problem, found[0])
-    return _arrive(F, C, lane, problem, found)
+    _outset(F, C, lane, wanted, timetable, found[0])
+    return _arrive(F, C, lane, len(tallies[0]), rows, params, found[1])
 
 
 @_compiled
@@ -324,11 +153,20 @@ def _finite(params, subject):
 
 
 @_compiled
-def _finish(F, C, lane, code, kinds, found):
+def _leave_out(values, subject, output, n_times, n_wanted):
+    """Write NaN for the outputs of a subject from one on."""
+    for at in range((subject * n_times + output) * n_wanted, (subject + 1) * n_times * n_wanted):
+        values[at] = np.nan
+
+
+@_compiled
+def _finish(F, C, lane, code, problem, found):
     """Write what is known of a subject at its end."""
     values, _, tallied, status, counts = found
-    subject = C[_SUBJECT + lane]
-    values[subject, C[_OUTPUT + lane] :] = np.nan
+    subject, kinds = C[_SUBJECT + lane], problem[7][0]
+    _, n_times, n_rows = problem[5]
+    output = C[_AHEAD + lane] - min(subject, n_rows - 1) * (n_times + 1)
+    _leave_out(values, subject, output, n_times, len(problem[6]))
     status[subject] = code
     counts[subject, 0], counts[subject, 1] = F[_STEPS + lane], F[_REJECTED + lane]
     if code == _OK:
@@ -342,20 +180,24 @@ def _finish(F, C, lane, code, kinds, found):
 @_compiled
 def _fill(F, C, lane, queue, last, problem, found):
     """Give a lane the next subject that has something to integrate, or leave it idle."""
+    _, n_times, _ = problem[5]
     while queue[_FOLLOWING] < last:
         subject = queue[_FOLLOWING]
         queue[_FOLLOWING] += 1
         if not _finite(problem[0], subject):
-            found[0][subject] = np.nan
+            _leave_out(found[0], subject, 0, n_times, len(problem[6]))
             found[3][subject] = _NOT_FINITE
         elif _take(F, C, lane, subject, problem, found):
-            _finish(F, C, lane, _OK, problem[8][0], found)
+            _finish(F, C, lane, _OK, problem, found)
         else:
             return
     queue[_LIVE] -= 1
-    C[_SUBJECT + lane] = -1
+    # An idle lane writes back what stands with the last subject, which no other block writes.
+    C[_SUBJECT + lane], C[_AHEAD + lane] = -1, n_times
+    C[_SLOT + lane] = (last - 1) * n_times * len(problem[6])
     F[_T + lane], F[_H + lane], F[_STOP + lane], F[_NEXT + lane] = 0.0, 0.0, np.inf, np.inf
     F[_FRESH + lane] = 0.0
+    _aim(F, lane)
 
 
 @_compiled
@@ -368,17 +210,37 @@ def _ending(F, lane, max_steps):
     return _STEP_LIMIT if F[_STEPS + lane] >= max_steps else -1
 
 
-@_compiled
+@_inlined
 def _end(F, C, queue, last, problem, found, max_steps):
     """Let the events of lanes that arrive act, and give lanes that are done the next subject."""
+    params, _, _, _, events, _, _, tallies = problem
     for lane in range(_W):
         if F[_ENDS + lane] > 0.0 and C[_SUBJECT + lane] >= 0:
             code = -1
-            arrives = F[_GOOD + lane] > 0.0 and F[_LAST + lane] > 0.0
-            if arrives and _arrive(F, C, lane, problem, found):
-                code = _OK
+            if F[_GOOD + lane] > 0.0 and F[_LAST + lane] > 0.0:
+                _settle(F, lane)
+                if _arrive(F, C, lane, len(tallies[0]), events[1], params, found[1]):
+                    code = _OK
             if code < 0:
                 code = _ending(F, lane, max_steps)
             if code >= 0:
-                _finish(F, C, lane, code, problem[8][0], found)
+                _finish(F, C, lane, code, problem, found)
                 _fill(F, C, lane, queue, last, problem, found)
+
+
+@_compiled
+def _record(F, C, lane, recorded, low, high, row):
+    """Write a row of dense output of a part of a step: subject, start, width, nodes of outputs."""
+    h = F[_HS + lane]
+    row[0], row[1], row[2] = C[_SUBJECT + lane], F[_T + lane] + low * h, (high - low) * h
+    for node in range(5):
+        theta = low + _NODES[node] * (high - low)
+        since = max(F[_T + lane] + theta * h - F[_CLOCK + lane], 0.0)
+        for r in range(len(recorded)):
+            row[3 + 5 * r + node] = _output(F, lane, theta, since, recorded[r])
+
+
+@_inlined
+def _output(F, lane, theta, time, output):
+    """Return an output at a position of the step."""
+    #: output

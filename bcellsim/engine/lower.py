@@ -2,65 +2,25 @@
 
 from __future__ import annotations
 
-from itertools import count
 from pathlib import Path
 
 from bcellsim.engine import events, solution, tableau, tally
+from bcellsim.engine.closed_form import is_affine
 from bcellsim.engine.equations import Equations
-from bcellsim.engine.graph import Node, make, number
+from bcellsim.engine.graph import make, number
+from bcellsim.engine.writer import OUTCOME, Writer
 from bcellsim.structures import Structure
 
 #: Lanes of a block: two registers of 512 bits each. With 8 the compiler unrolls the loops over
 #: lanes and does not turn them into SIMD, four times slower.
 LANES = 16
-_OUTCOME = {"<", "<=", ">", ">=", "==", "!=", "and", "or", "not"}
-_INFIX = {"+", "-", "*", "/", "and", "or"} | _OUTCOME - {"not"}
-_CALLS = {"exp": "_exp", "log": "_log", "sqrt": "np.sqrt", "neg": "-", "not": "not "}
-
-
-class Writer:
-    """Writes graphs as lines of Python, one operation a line, each operation once."""
-
-    def __init__(self, leaf, derived=(), prefix="v"):
-        self.leaf, self.derived, self.prefix = leaf, derived, prefix
-        self.lines, self.names, self.numbers = [], {}, count()
-
-    def name(self, node: Node) -> str:
-        """Return the expression that holds a node's value, after writing what it needs."""
-        if node.op == "number":
-            value = node.args[0]
-            return {"nan": "np.nan", "inf": "np.inf", "-inf": "-np.inf"}.get(
-                repr(value), repr(value)
-            )
-        if node in self.names:
-            return self.names[node]
-        text = self._derived(node) if node in self.derived else self._expression(node)
-        name = f"{self.prefix}{next(self.numbers)}"
-        self.lines.append(f"{name} = {text}")
-        self.names[node] = name
-        return name
-
-    def _derived(self, node):
-        text = self.leaf("q", self.derived[node])
-        return f"{text} > 0.5" if node.op in _OUTCOME else text
-
-    def _expression(self, node):
-        if node.op == "input":
-            return self.leaf(*node.args)
-        args = [self.name(arg) for arg in node.args]
-        if node.op == "select":
-            return f"_choose({', '.join(args)})"
-        if node.op in _INFIX:
-            return f"{args[0]} { {'and': '&', 'or': '|'}.get(node.op, node.op) } {args[1]}"
-        call = _CALLS.get(node.op, node.op)
-        return f"{call}({', '.join(args)})"
 
 
 class Source:
     """Fills the template of the lanes with the equations of one structure."""
 
     #: The parts of the template, in their order.
-    template = ("kernel_head", "kernel_lane", "kernel", "kernel_block")
+    template = ("kernel_head", "kernel_tally", "kernel_lane", "kernel", "kernel_block")
 
     def __init__(self, structure: Structure):
         self.equations = self.read(structure)
@@ -78,7 +38,7 @@ class Source:
         """Return the kinds of rows, and how many there are of each."""
         n, parameters = self.n, len(self.equations.structure.parameters)
         return [
-            ("_Y", n), ("_Z", n), ("_U", n), *self.step_heights(), ("_A", 9),
+            ("_Y", n), ("_U", n), *self.step_heights(), ("_A", 8),
             ("_Q", len(self.equations.derived)), ("_P", parameters), ("_X", parameters),
             *((name, 1) for name in _SCALARS),
         ]  # fmt: skip
@@ -95,8 +55,12 @@ class Source:
             "initial": self.written(self.equations.baseline, "p"),
             "to_amounts": self.written(self.equations.to_amounts, "y"),
             "from_amounts": self.written(self.equations.from_amounts, "y"),
-            "observe": self.observe(),
-            "courses": self.courses(),
+            "observe": self.returned(lambda node: self.computed(node, self.leaf("_Y"))),
+            "output": [
+                f"h = {self.row('_HS')}",
+                *self.returned(lambda node: self.at(node, "theta", "time")),
+            ],
+            "outputs": self.outputs(),
             **self.step_fills(),
         }
 
@@ -104,11 +68,12 @@ class Source:
         """Return the lines that belong to the method."""
         return {
             "slopes": self.slopes(),
-            "stages": self.stages(),
-            "error": self.error(),
+            "settings": ["fine, width = False, 0.0"]
+            + [f"atol{i} = atol[{i}]" for i in range(self.n)],
+            "step": self.stages() + self.error(),
             "extension": self.extension(),
+            "tallies": self.courses(),
             "accept": self.accept(),
-            "absolute tolerances": [f"atol{i} = atol[{i}]" for i in range(self.n)],
         }
 
     def starred(self):
@@ -146,7 +111,7 @@ class Source:
             "_N": self.n, "_NP": len(self.equations.structure.parameters), "_W": LANES,
             "_ROWS": self.n_rows // LANES, "_COUNTERS": len(_COUNTERS),
             "_FIRST_STEP": FIRST_STEP, "_EVENT_CARE": EVENT_CARE,
-            "_EARLY": EARLY, "_EARLY_GROWTH": EARLY_GROWTH,
+            "_EARLY": EARLY, "_EARLY_GROWTH": EARLY_GROWTH, "_MOST_PARTS": 1,
             "_NODES": tuple(solution.NODES.tolist()),
         }  # fmt: skip
         counters = {name: LANES * i for i, name in enumerate(_COUNTERS)}
@@ -165,7 +130,7 @@ class Source:
     def derive(self):
         writer = Writer(self.leaf("_Y"))
         for node, index in self.equations.derived.items():
-            value = make("select", node, number(1.0), number(0.0)) if node.op in _OUTCOME else node
+            value = make("select", node, number(1.0), number(0.0)) if node.op in OUTCOME else node
             writer.lines.append(f"{self.row('_Q', index)} = {writer.name(value)}")
         return writer.lines
 
@@ -175,14 +140,48 @@ class Source:
         targets = [(i, writer.name(item)) for i, item in enumerate(items) if item is not None]
         return writer.lines + [f"{self.row('_Y', i)} = {name}" for i, name in targets]
 
-    def observe(self):
+    def returned(self, computed):
+        """Return the lines that return the output asked for, from those that compute each."""
         lines = []
         for o, node in enumerate(self.equations.outputs):
-            writer = Writer(self.leaf("_Z"), self.equations.derived)
-            name = writer.name(node)
-            body = [*writer.lines, f"return {name}"]
-            last = o == len(self.equations.outputs) - 1
-            lines += body if last else [f"if output == {o}:", *("    " + line for line in body)]
+            body, name = computed(node)
+            lines += [f"if output == {o}:", *("    " + line for line in [*body, f"return {name}"])]
+        return [*lines, "return np.nan"]
+
+    def computed(self, node, leaf, prefix="v"):
+        """Return the lines that compute an output, and its name."""
+        writer = Writer(leaf, self.equations.derived, prefix)
+        name = writer.name(node)
+        return writer.lines, name
+
+    def at(self, node, theta, time, prefix="v"):
+        """Return the lines that compute an output at a position of the step, and its name."""
+        needs = sorted(i for vector, i in node.inputs() if vector == "y")
+        states = [f"{prefix}y{i} = {self.state(i, theta)}" for i in needs]
+        inner = self.leaf("_Y", time)
+        lines, name = self.computed(
+            node, lambda v, i: f"{prefix}y{i}" if v == "y" else inner(v, i), prefix
+        )
+        return states + lines, name
+
+    def state(self, i, theta):
+        """Return a state at a position of the step."""
+        ends = {0.0: self.row("_Y", i), 1.0: self.row("_NEW", i)}
+        return ends.get(theta, f"_state(F, lane, {i}, {theta})")
+
+    def outputs(self):
+        """Return the lines that compute an output of all lanes at their next output times."""
+        lines = []
+        for o, node in enumerate(self.equations.outputs):
+            body, name = self.at(node, "theta", "time")
+            body = [
+                f"h = {self.row('_HS')}",
+                f"theta = ({self.row('_NEXT')} - {self.row('_T')}) / h",
+                f"time = max({self.row('_NEXT')} - {self.row('_CLOCK')}, 0.0)",
+                *body,
+                f"{self.row('_VALUE')} = {name}",
+            ]
+            lines += [f"if wanted[o] == {o}:", *("    " + line for line in over_lanes(body))]
         return lines
 
     def slopes(self):
@@ -226,18 +225,20 @@ class Source:
 
     def error(self):
         """Return the largest of the embedded error and the defect in the gap, by the tolerance."""
-        lines = ["h = " + self.row("_HS")]
-        lines += [f"z{i} = {self.combined(tableau.GAP_VALUE, i)}" for i in range(self.n)]
-        time = f"{self.row('_TM')} + {tableau.GAP!r} * h"
-        lines.append(f"f = {self.called([f'z{i}' for i in range(self.n)], time)}")
+        lines, steep = ["h = " + self.row("_HS")], self.steep()
+        if steep:
+            lines += [f"z{i} = {self.combined(tableau.GAP_VALUE, i)}" for i in range(self.n)]
+            time = f"{self.row('_TM')} + {tableau.GAP!r} * h"
+            lines.append(f"f = {self.called([f'z{i}' for i in range(self.n)], time)}")
         for i in range(self.n):
             y, new = self.row("_Y", i), self.row("_NEW", i)
-            lines += [
-                f"e{i} = abs({self.weighted(tableau.ERROR, i)})",
-                f"d{i} = abs(f[{i}] - ({self.weighted(tableau.GAP_SLOPE, i)}))",
-                f"e{i} = max(e{i}, {tableau.GAP_WEIGHT!r} * d{i}) + 0.0 * d{i}",
-                f"s{i} = atol{i} + rtol * max(abs({y}), abs({new}))",
-            ]
+            lines.append(f"e{i} = abs({self.weighted(tableau.ERROR, i)})")
+            if i in steep:
+                lines += [
+                    f"d{i} = abs(f[{i}] - ({self.weighted(tableau.GAP_SLOPE, i)}))",
+                    f"e{i} = max(e{i}, {tableau.GAP_WEIGHT!r} * d{i}) + 0.0 * d{i}",
+                ]
+            lines.append(f"s{i} = atol{i} + rtol * max(abs({y}), abs({new}))")
         # Two quotients for one division.
         pairs = [(i, i + 1) for i in range(0, self.n - 1, 2)]
         for i, j in pairs:
@@ -252,8 +253,15 @@ class Source:
         lines += [f"worst = {terms[0]}", *(f"worst = max(worst, {term})" for term in terms[1:])]
         # The largest of numbers does not see a NaN; their sum does.
         lines.append(f"total = {' + '.join(terms)}")
-        lines.append(f"{self.row('_ERROR')} = h * _choose(total == total, worst, total)")
+        # The estimate hardly sees what happens at the very beginning of the step.
+        lines.append(f"care = _choose({self.row('_FRESH')} > 0.0, _EVENT_CARE, 1.0)")
+        lines.append(f"{self.row('_ERROR')} = h * _choose(total == total, worst, total) * care")
         return over_lanes(lines)
+
+    def steep(self):
+        """Return the states whose slopes can change steeply: those not affine in the states."""
+        states = frozenset(("y", i) for i in range(self.n))
+        return [i for i, node in enumerate(self.equations.slopes) if not is_affine(node, states)]
 
     def accept(self):
         """Return the lines that move the lanes whose step is good."""
@@ -261,7 +269,7 @@ class Source:
         for i in range(self.n):
             for old, new in (("_Y", self.row("_NEW", i)), ("_K", self.row("_K", 6 * self.n + i))):
                 lines.append(f"{self.row(old, i)} = _choose(good, {new}, {self.row(old, i)})")
-        return over_lanes([*lines, f"{self.row('_T')} = {self.row('_REACHED')}"])
+        return over_lanes([*lines, f"{self.row('_T')} = {self.row('_REACHED')}", "_aim(F, lane)"])
 
     def extension(self):
         """Return the powers of the continuous extension of the states that are used."""
@@ -275,13 +283,13 @@ class Source:
         return lines
 
     def courses(self):
-        """Return the polynomial of each output in the step: powers, bounds, whether it is monotone.
+        """Return the polynomial of each output in the step: powers, bounds and its end, eight rows.
 
-        Bounds and slopes come from its Bernstein coefficients. The end is the last of nine rows.
+        The bounds are the extremes of its Bernstein coefficients, of which two are its ends.
         """
         lines = []
         for o, node in enumerate(self.equations.outputs):
-            a = [self.row("_A", j) for j in range(9)]
+            a = [self.row("_A", j) for j in range(8)]
             body = [*self.course(node, a), *_described(a)]
             block = [*over_lanes(body), f"_follow(F, C, {o}, tallies)"]
             lines += [f"if followed[{o}]:", *("    " + line for line in block)]
@@ -295,36 +303,24 @@ class Source:
 
     def _state_course(self, i, a):
         lines = [f"{a[m]} = {self.row('_C', 4 * i + m - 1)}" for m in range(1, 5)]
-        return [f"{a[0]} = {self.row('_Y', i)}", *lines, f"{a[8]} = {self.row('_NEW', i)}"]
+        return [f"{a[0]} = {self.row('_Y', i)}", *lines, f"{a[7]} = {self.row('_NEW', i)}"]
 
     def _other_course(self, node, a):
         """Return the lines that fit an output through its values at five nodes."""
-        lines = ["h = " + self.row("_HS")]
-        needs = sorted(i for vector, i in node.inputs() if vector == "y")
-        inner, values = self.leaf("_Z"), []
-        for j, theta in enumerate(solution.NODES.tolist()):
-            for i in needs:
-                y, c = self.row("_Y", i), [self.row("_C", 4 * i + m) for m in range(4)]
-                inside = f"{c[0]} + {theta} * ({c[1]} + {theta} * ({c[2]} + {theta} * {c[3]}))"
-                at = {0.0: y, 1.0: self.row("_NEW", i)}.get(theta, f"{y} + {theta} * ({inside})")
-                lines.append(f"y{i} = {at}")
-            writer = Writer(
-                lambda vector, i: f"y{i}" if vector == "y" else inner(vector, i),
-                self.equations.derived,
-                prefix=f"n{j}_",
-            )
-            lines.append(f"time = max({self.row('_TM')} + {theta} * h, 0.0)")
-            name = writer.name(node)
-            lines += [*writer.lines, f"n{j} = {name}"]
-            values.append(f"n{j}")
+        lines, values = ["h = " + self.row("_HS")], []
+        for m, theta in enumerate(solution.NODES.tolist()):
+            time = f"max({self.row('_TM')} + {theta!r} * h, 0.0)"
+            body, name = self.at(node, theta, time, f"n{m}_")
+            lines += body
+            values.append(name)
         return lines + fitted(values, a)
 
 
 _SCALARS = (
     "_T", "_H", "_HS", "_TM", "_STOP", "_END", "_CLOCK", "_REACHED", "_NEXT", "_ERROR", "_STEPS",
-    "_REJECTED", "_GOOD", "_DUE", "_MOVED", "_LAST", "_FRESH", "_ENDS",
+    "_REJECTED", "_GOOD", "_DUE", "_MOVED", "_LAST", "_FRESH", "_ENDS", "_VALUE",
 )  # fmt: skip
-_COUNTERS = ("_SUBJECT", "_ROW", "_OUTPUT", "_EVENT", "_EVENTS")
+_COUNTERS = ("_SUBJECT", "_ROW", "_EVENT", "_EVENTS", "_AHEAD", "_SLOT")
 
 #: First step tried after an event [day], and how much smaller its estimated error must be: what
 #: the drug does within seconds of a dose is seen by the first slope only, which has a fiftieth of
@@ -340,22 +336,19 @@ def fitted(values, a):
     for m in range(5):
         weights = zip(solution.TO_POWERS[:, m].tolist(), values, strict=True)
         lines.append(f"{a[m]} = " + " + ".join(f"{w!r} * {value}" for w, value in weights if w))
-    return [*lines, f"{a[8]} = {values[-1]}"]
+    return [*lines, f"{a[7]} = {values[-1]}"]
 
 
 def _described(a):
-    """Return the lines that write bounds of a polynomial, and whether it is monotone."""
+    """Return the lines that write bounds of a polynomial."""
     return [
         *(f"c{m} = {a[m]}" for m in range(5)),
         "b1 = c0 + 0.25 * c1",
-        "b2 = c0 + 0.5 * c1 + c2 / 6.0",
+        "b2 = c0 + 0.5 * c1 + 0.5 * _THIRD * c2",
         "b3 = c0 + 0.75 * c1 + 0.5 * c2 + 0.25 * c3",
-        f"b4 = {a[8]}",
+        f"b4 = {a[7]}",
         f"{a[5]} = min(c0, min(b1, min(b2, min(b3, b4))))",
         f"{a[6]} = max(c0, max(b1, max(b2, max(b3, b4))))",
-        "falls = (c0 >= b1) & (b1 >= b2) & (b2 >= b3) & (b3 >= b4)",
-        "rises = (c0 <= b1) & (b1 <= b2) & (b2 <= b3) & (b3 <= b4)",
-        f"{a[7]} = _choose(falls | rises, 1.0, 0.0)",
     ]
 
 

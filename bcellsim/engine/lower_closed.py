@@ -7,7 +7,8 @@ from bcellsim.engine.closed_form import given, split
 from bcellsim.engine.collocation import PRODUCTS, SIXTEENTHS, STAGES
 from bcellsim.engine.equations import Equations, boundary
 from bcellsim.engine.graph import fixed, number
-from bcellsim.engine.lower import Source, Writer, fitted, over_lanes
+from bcellsim.engine.lower import Source, fitted, over_lanes
+from bcellsim.engine.writer import Writer
 
 #: A polynomial of degree four is fitted to this many parts of a step at least: the highest Legendre
 #: coefficients of the count, which are below the tolerance, leave 0.2 of it.
@@ -29,7 +30,7 @@ CALM, SHORTEST = 1e-3, 1e-8
 class ClosedSource(Source):
     """Fills the template for linear drug states with the equations of one structure."""
 
-    template = ("kernel_head", "kernel_lane", "kernel_closed", "kernel_block")
+    template = ("kernel_head", "kernel_tally", "kernel_lane", "kernel_closed", "kernel_block")
 
     def read(self, structure):
         """Return the equations under the conditions of the closed form."""
@@ -70,11 +71,15 @@ class ClosedSource(Source):
             "first step": self.first_step(),
             "later rates": [self.rated("later", lambda j: f"x{j} + h * s{j}")],
             "settings": [
+                "fine, width = _is_fine(followed, recorded), _PART_WIDTH * _exp(0.2 * _log(rtol))",
                 "furthest, slight = _MOST_PARTS * width, _SLIGHT * rtol",
                 f"least = atol[{self.split.rest}]",
             ],
-            "nodes": over_lanes(self.nodes()),
-            "collocation": over_lanes(self.collocation()),
+            "step": over_lanes(self.nodes()) + over_lanes(self.collocation()),
+            "extension": [],
+            "courses": self.courses(),
+            "tallies": ["_tally_parts(F, C, tallies, followed, fine, width)"],
+            "accept": over_lanes(["_accept(F, lane)"]),
         }
 
     def constants(self):
@@ -245,25 +250,19 @@ class ClosedSource(Source):
         terms = [f"{w!r} * v{i}" for i, w in enumerate(weights[:-1])]
         return " + ".join([*terms, f"{weights[-1]!r} * f0"])
 
+    def state(self, i, theta):
+        """Return a state at a position of the step."""
+        if i == self.split.rest:
+            return f"{self.row('_Y', i)} + _moved(F, lane, {theta})"
+        return f"_linear(F, lane, {self.linear.index(i)}, {theta} * h)"
+
     def course(self, node, a):
         """Return the lines that fit an output in a part of a step through five of its values."""
-        lines = [f"share, h = F[_SHARE + lane], {self.row('_WHOLE', 1)}"]
-        needs = sorted(i for vector, i in node.inputs() if vector == "y")
-        inner, values = self.leaf("_Z"), []
+        lines, values = [f"share, h = F[_SHARE + lane], {self.row('_WHOLE', 1)}"], []
         for m, theta in enumerate(solution.NODES.tolist()):
             lines.append(f"theta = (part + {theta!r}) * share")
-            for i in needs:
-                if i == self.split.rest:
-                    lines.append(f"y{i} = {self.row('_Y', i)} + _moved(F, lane, theta)")
-                else:
-                    lines.append(f"y{i} = _linear(F, lane, {self.linear.index(i)}, theta * h)")
-            writer = Writer(
-                lambda vector, i: f"y{i}" if vector == "y" else inner(vector, i),
-                self.equations.derived,
-                prefix=f"n{m}_",
-            )
             lines.append(f"time = max({self.row('_WHOLE')} + theta * h - F[_CLOCK + lane], 0.0)")
-            name = writer.name(node)
-            lines += [*writer.lines, f"n{m} = {name}"]
-            values.append(f"n{m}")
+            body, name = self.at(node, "theta", "time", f"n{m}_")
+            lines += body
+            values.append(name)
         return lines + fitted(values, a)

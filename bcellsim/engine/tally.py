@@ -1,7 +1,7 @@
 """Tallies: what is accumulated over a subject's course while it is integrated.
 
 A tally of an output gives two numbers a subject, within a window of time. Every kind has two forms
-that agree: in the loop of the compiled backend (`kernel_lane.py`), where nothing the size of a
+that agree: in the loop of the compiled backend (`kernel_tally.py`), where nothing the size of a
 trajectory is stored, and of a recorded trajectory (`course.py`).
 """
 

@@ -85,12 +85,17 @@ def checked(
         raise ValueError(f"events are for {len(events.schedule)} subjects, params for {n}")
     events = replace(events, **{name: _own(array) for name, array in vars(events).items()})
     events.check(structure, params.shape[1])
+    position = structure.outputs.index
     events = events.marked(
-        [(t, k) for k, tally in enumerate(tallies) if tally.kind == "marked" for t in tally.marks]
+        [
+            (t, k, position(tally.output))
+            for k, tally in enumerate(tallies)
+            if tally.kind == "marked"
+            for t in tally.marks
+        ]
     )
     begin, end = _span(events, times, until, n)
     events.check_horizon(end)
-    position = structure.outputs.index
     return Task(
         structure, params, events, begin, end, times,
         wanted=np.array([position(name) for name in outputs], dtype=np.int64),
