@@ -11,6 +11,7 @@ from scipy.linalg import expm
 from bcellsim.engine import Events, Tally, Trajectories, compiled
 from bcellsim.engine.closed_form import subjects_in_closed_form
 from bcellsim.engine.events import FACTOR, OCCASION, RESET, SAVE
+from bcellsim.engine.lower import Source
 from bcellsim.engine.lower_closed import ClosedSource
 from bcellsim.structures import get_structure
 
@@ -242,6 +243,20 @@ def test_a_factor_may_end_a_condition():
     events = Events.from_rows(factors, [0, 1, 2])
     found = subjects_in_closed_form(structure, vectors[:, None], events)
     assert found.tolist() == [True, True, False]
+
+
+def untouched(t, y, p, u, dy):
+    kpd_rhs(t, y, p, u, dy)
+    dy[1] = p[1] - p[2] * y[1]
+
+
+def test_where_no_state_is_left_all_are_integrated():
+    structure = replace(KPD, rhs=untouched, linear=KPD.states)
+    vectors, events, _ = many(structure, 3)
+    assert not subjects_in_closed_form(structure, vectors[:, None], events).any()
+    source = Source(structure)
+    assert source.steep() == []
+    compile(source.text(), "kernel", "exec")
 
 
 @each

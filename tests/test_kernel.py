@@ -18,6 +18,7 @@ from llvmlite.binding import get_host_cpu_features
 
 from bcellsim.engine import lower
 from bcellsim.engine.cache import cache_directory, compiled_kernel
+from bcellsim.structures import get_structure
 
 EXP_ERROR = 4e-16  # relative; measured 1.7e-16 (a rounding is 1.1e-16)
 LOG_ERROR = 1e-15  # relative; measured 4.3e-16, next to 1
@@ -213,6 +214,15 @@ def check_packed(structure, counts):
     # Six stages and the look into the gap; one instruction or more for all lanes of each.
     assert counts["div", True, REGISTER] >= 7 * divisions(structure) > 0
     assert sum(n for (name, *_), n in packed.items() if name.startswith("f")) > 20 * 7
+
+
+@pytest.mark.parametrize(
+    ("name", "states"),
+    [("kpd", {"bcell"}), ("turnover", {"bcell"}), ("tmdd_qss", {"central", "target", "bcell"})],
+)
+def test_the_gap_is_looked_into_where_equations_are_not_affine(name, states):
+    structure = get_structure(name)
+    assert {structure.states[i] for i in lower.Source(structure).steep()} == states
 
 
 FEATURES = get_host_cpu_features()

@@ -32,7 +32,8 @@ def subjects_in_closed_form(structure: Structure, params: np.ndarray, events) ->
     params : float array (n_subjects, n_occasions, n_parameters)
     events : Events
     """
-    found = np.full(len(params), bool(structure.linear))
+    # Where no state is left to integrate, all are: nothing would control the width of a step.
+    found = np.full(len(params), 0 < len(structure.linear) < len(structure.states))
     for name, value in structure.linear_when.items():
         index = structure.parameters.index(name)
         found &= np.all(params[:, :, index] == value, axis=1)

@@ -108,7 +108,8 @@ class Structure:
     linear : tuple of str
         States whose equations are linear in these states and the rates of infusion, with
         coefficients of parameters alone. They have a closed form, so that only the one other state
-        is integrated; its own equation must be linear in itself.
+        is integrated; its own equation must be linear in itself. If no state is left, all are
+        integrated.
     linear_when : mapping of str to float
         Values of parameters under which that holds; with others every state is integrated.
 
