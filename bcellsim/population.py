@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
@@ -48,6 +49,22 @@ class Population:
 
     def __len__(self):
         return len(self.subjects)
+
+    def part(self, which: slice | np.ndarray) -> Population:
+        """Return some of the subjects, with their numbers and draws."""
+        return replace(
+            self,
+            subjects=self.subjects[which],
+            covariates={name: values[which] for name, values in self.covariates.items()},
+            eta=self.eta[which],
+            parameters=self.parameters[which],
+        )
+
+    def numbers(self) -> np.ndarray:
+        """Return the numbers by which draws of the subjects are keyed: their own, or of names."""
+        if np.issubdtype(self.subjects.dtype, np.integer) and np.all(self.subjects >= 0):
+            return self.subjects
+        return np.array([zlib.crc32(str(name).encode()) for name in self.subjects])
 
     def table(self):
         """Return a DataFrame with a row a subject: covariates, then individual parameters."""

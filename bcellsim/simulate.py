@@ -98,7 +98,7 @@ def simulate(
                 rtol=rtol, atol=atol, threads=threads, progress=done,
             )
         )  # fmt: skip
-    result = _dataset(model, plans, people, times, until, solutions)
+    result = as_dataset(model, plans, people, times, until, solutions)
     used = {name: getattr(solutions[0], name) for name in ("backend", "rtol", "atol")}
     used["n_stiff"] = int(sum(solution.stiff.sum() for solution in solutions))
     result.attrs.update(provenance(model, people), **used)
@@ -112,6 +112,8 @@ def as_population(model, population, *, seed=None) -> Population:
     """Return the population given, one of the size given, or the typical subject."""
     if population is None:
         return typical_subject(model)
+    if hasattr(population, "columns"):
+        return sample_population(model, covariates=population, seed=seed)
     if not isinstance(population, Population):
         return sample_population(model, population, seed=seed)
     if population.model.structure is not model.structure or population.model.name != model.name:
@@ -325,7 +327,8 @@ def described(facts: Mapping) -> str:
     return f"{facts['model']} ({facts['citation'] or 'no publication'}, {facts['status']})"
 
 
-def _dataset(model, plans, people, times, until, solutions):
+def as_dataset(model, plans, people, times, until, solutions) -> xr.Dataset:
+    """Return solutions, one a regimen, as outputs over (regimen, subject, time)."""
     import xarray as xr
 
     names = [plan.name for plan in plans]

@@ -13,7 +13,7 @@ from bcellsim.metrics import METRICS
 YU, CHEN = "yu2022_ofatumumab", "chen2024_rituximab"
 LABEL = "ofatumumab_rms"
 LOADING = "20 mg sc at 0 d, 7 d, 14 d"
-MODULE = import_module("bcellsim.explore")  # the attribute of the package is the function
+MODULE = import_module("bcellsim.explore.outcomes")
 
 # Design, section 4: at least these keys are in a row.
 KEYS = [

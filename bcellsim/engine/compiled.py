@@ -80,7 +80,9 @@ def _solve_by(made, task, *, rtol, atol, max_steps, threads, progress):
 def _asked(task):
     """Return codes, outputs, levels and windows of the tallies as arrays."""
     asked = [tally for _, tally in task.tallies]
-    own = any(isinstance(window, tuple) for tally in asked for window in (tally.opens, tally.closes))
+    own = any(
+        isinstance(window, tuple) for tally in asked for window in (tally.opens, tally.closes)
+    )
     numbers = np.empty((3, len(asked), len(task.params) if own else 1))
     for k, tally in enumerate(asked):
         numbers[0, k], numbers[1, k], numbers[2, k] = tally.level, tally.opens, tally.closes

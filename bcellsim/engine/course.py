@@ -63,9 +63,7 @@ class Trajectories:
     def _windows(self) -> dict[tuple, Pieces]:
         return {}
 
-    def within(
-        self, opens: float | tuple[float, ...], closes: float | tuple[float, ...]
-    ) -> Pieces:
+    def within(self, opens: float | tuple[float, ...], closes: float | tuple[float, ...]) -> Pieces:
         """Return the parts of the steps that lie in a window [day], or in that of each subject."""
         window = opens, closes
         if window not in self._windows:
