@@ -17,6 +17,7 @@ _PUBLIC = {
     "Population": "population",
     "Regimen": "regimen",
     "Structure": "structures",
+    "across": "explore",
     "check_library": "check",
     "check_model": "check",
     "explore": "explore",
@@ -37,6 +38,8 @@ _PUBLIC = {
     "simulate_rule": "adaptive",
     "smallest_dose": "explore",
     "survival": "explore",
+    "switch": "explore",
+    "what_if": "explore",
 }
 
 __all__ = [*sorted(_PUBLIC), "plot"]

@@ -149,6 +149,24 @@ def individual_subject(model: Model, covariates: Mapping | None, eta: np.ndarray
     return Population(model, numbers, values, eta, model.individual(values, eta), None)
 
 
+def with_covariate(population: Population, name: str, value: float) -> Population:
+    """Return the same subjects, of whom all have another value of a covariate.
+
+    Raises
+    ------
+    ValueError
+        If it is not a covariate of the model, or no subject can have that value.
+    """
+    model = population.model
+    known = {**dict.fromkeys(BODY_SIZE), **model.covariates}
+    if name not in known:
+        raise ValueError(f"model {model.name}: {unknown('covariate', name, known)}")
+    values = {**population.covariates, name: _numbers(value, name, len(population))}
+    _check_range(model, values)
+    parameters = model.individual(values, population.eta)
+    return replace(population, covariates=values, parameters=parameters)
+
+
 def _check_size(n):
     if not isinstance(n, Integral) or isinstance(n, bool) or n < 1:
         raise ValueError(f"n = {n}: a number of subjects of 1 or more is wanted")

@@ -165,6 +165,10 @@ class Regimen:
         """Return single doses in time order, those before `until`."""
         return Regimen(tuple(e for e in self.events if e.kind == "dose")).expand(until)
 
+    def day_of(self, dose: int) -> float:
+        """Return the day of dose number `dose`."""
+        return self._locate(dose)[2]
+
     def n_doses(self, until: float | str | None = None) -> int:
         """Return the number of doses before `until`."""
         return len(self.doses(until))

@@ -173,10 +173,28 @@ def solve_regimen(
 
     Doses at or after `doses_until` (by default `until`) are not given.
     """
-    model = population.model
     cut = until if doses_until is None else doses_until
-    events = compile_events(model, regimen, population, cut)
-    solution = solve(model.structure, population.parameters, events, times, until=until, **options)
+    events = compile_events(population.model, regimen, population, cut)
+    return solve_events(population, events, times, until=until, on_failure=on_failure, **options)
+
+
+def solve_events(
+    population: Population,
+    events: Events,
+    times: np.ndarray,
+    *,
+    on_failure: str = "raise",
+    **options,
+) -> Solution:
+    """Solve compiled events for a population; `options` are those of `bcellsim.engine.solve`.
+
+    Raises
+    ------
+    RuntimeError
+        If a subject could not be solved and `on_failure` is ``"raise"``.
+    """
+    structure = population.model.structure
+    solution = solve(structure, population.parameters, events, times, **options)
     failed = np.flatnonzero(solution.status)
     if len(failed) and on_failure == "raise":
         i = failed[0]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bcellsim.engine import STATUS, Events, Solution, solve
+from bcellsim.engine import Events, Solution
 from bcellsim.engine import events as ev
 from bcellsim.population import Population
 from bcellsim.rule import DosingRule
+from bcellsim.simulate import solve_events
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,8 +140,7 @@ class Followed:
 
     def solve(self, times: np.ndarray, **options) -> Solution:
         """Solve the fixed schedules; `options` are those of `bcellsim.engine.solve`."""
-        people = self.people
-        return solved(people, people.model.structure, self.events(), times, **options)
+        return solve_events(self.people, self.events(), times, **options)
 
     def ledger(self) -> pd.DataFrame:
         """Return a row a dose: subject, dose, day, amount [mg], route, given_by."""
@@ -190,16 +190,3 @@ def saved_rows(n, day):
     """Return the engine's rows that keep the states of every subject on a day."""
     whole = np.zeros(n, dtype=int)
     return np.arange(n), np.full(n, day), whole + ev.SAVE, whole, np.zeros(n), whole - 1
-
-
-def solved(people, structure, events, times, **options) -> Solution:
-    """Solve, or raise RuntimeError naming a subject that could not be solved."""
-    solution = solve(structure, people.parameters, events, times, **options)
-    failed = np.flatnonzero(solution.status)
-    if len(failed):
-        i = failed[0]
-        raise RuntimeError(
-            f"{len(failed)} of {len(people)} subjects were not solved; subject "
-            f"{people.subjects[i]}: {STATUS[int(solution.status[i])]}"
-        )
-    return solution

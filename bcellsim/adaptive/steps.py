@@ -16,14 +16,13 @@ from bcellsim.adaptive.followed import (
     Doses,
     Followed,
     saved_rows,
-    solved,
 )
 from bcellsim.draws import normals, uniforms
 from bcellsim.engine import Events
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
 from bcellsim.rule import DosingRule
-from bcellsim.simulate import compile_events
+from bcellsim.simulate import compile_events, solve_events
 
 # Rounding of the difference of two days.
 _SAME_TIME = 1e-9
@@ -148,8 +147,8 @@ class _Pass:
                     rows.insert(0, tuple(column[now] for column in doses.rows))
         subject, *columns = map(np.concatenate, zip(*rows, strict=True))
         events = Events.of_subjects(n, subject, tuple(columns), self.clock)
-        solution = solved(
-            self.people, self.structure, events, np.array(times), until=day, states=states,
+        solution = solve_events(
+            self.people, events, np.array(times), until=day, states=states,
             outputs=self.outputs, threads=self.threads, backend="compiled",
         )  # fmt: skip
         return solution.saved[:, 0], solution.values[:, -1].T

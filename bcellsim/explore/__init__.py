@@ -11,9 +11,12 @@ from bcellsim.explore.inverse import (
 from bcellsim.explore.outcomes import thresholds
 from bcellsim.explore.summary import summarise
 from bcellsim.explore.survival import survival
+from bcellsim.explore.switching import switch
 from bcellsim.explore.tradeoff import pareto
+from bcellsim.explore.whatif import across, what_if
 
 __all__ = [
+    "across",
     "explore",
     "fewest_doses",
     "grid",
@@ -23,5 +26,7 @@ __all__ = [
     "smallest_dose",
     "summarise",
     "survival",
+    "switch",
     "thresholds",
+    "what_if",
 ]
