@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 from bcellsim.cli.app import app
 
@@ -12,8 +13,13 @@ __all__ = ["app", "main"]
 _EXPECTED = (ValueError, OSError, RuntimeError)
 
 
+def _warn(message, category, filename, lineno, file=None, line=None):
+    print(f"bcellsim: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command line; exit 0 when good, 1 with one sentence on standard error, 2 on usage."""
+    warnings.showwarning = _warn
     try:
         app()
     except _EXPECTED as error:
