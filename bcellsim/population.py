@@ -60,6 +60,14 @@ class Population:
             parameters=self.parameters[which],
         )
 
+    def require_one_occasion(self, what: str) -> None:
+        """Raise ValueError if parameters change between occasions, which `what` cannot follow."""
+        if self.parameters.ndim > 2:
+            raise ValueError(
+                f"{what} cannot be followed in subjects whose parameters change by occasion; "
+                "sample them without occasions"
+            )
+
     def numbers(self) -> np.ndarray:
         """Return the numbers by which draws of the subjects are keyed: their own, or of names."""
         if np.issubdtype(self.subjects.dtype, np.integer) and np.all(self.subjects >= 0):
@@ -158,6 +166,7 @@ def with_covariate(population: Population, name: str, value: float) -> Populatio
         If it is not a covariate of the model, or no subject can have that value.
     """
     model = population.model
+    population.require_one_occasion("another value of a covariate")
     known = {**dict.fromkeys(BODY_SIZE), **model.covariates}
     if name not in known:
         raise ValueError(f"model {model.name}: {unknown('covariate', name, known)}")

@@ -43,6 +43,12 @@ def test_a_rule_alone(run):  # noqa: F811
     assert row["seed"] == 1
 
 
+def test_a_grid_beside_a_rule_has_its_heat_map(run, folder):  # noqa: F811
+    code, _, err = run(*SOME, *GRID, "--rule", RULE, "--out", "out")
+    assert (code, err) == (0, "wrote out\n")
+    assert "heatmap.svg" in listing(folder / "out")
+
+
 def test_two_models(run):  # noqa: F811
     command = [*SOME, "--model", f"{YU}:reading_b", "--regimen", "ofatumumab_rms", "--json"]
     rows = parsed(run(*command)[1])

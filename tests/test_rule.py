@@ -1,6 +1,7 @@
 """Dosing rules: what they read and refuse, and the invariants of following them."""
 
 import re
+import time
 from dataclasses import replace
 from importlib import import_module
 
@@ -366,6 +367,13 @@ def test_infusions_by_body_surface():
     same_metrics(*(table(people, plan, CHEN, until="1 y") for plan in (always, fixed)), METRICS)
 
 
+def test_occasions_are_refused(people):
+    """Parameters that change in time would be those of the first occasion."""
+    twice = replace(people, parameters=np.stack([people.parameters] * 2, axis=1))
+    with pytest.raises(ValueError, match="parameters change by occasion"):
+        follow_rule(YU, rule(), twice, until="40 w")
+
+
 # --- rows ----------------------------------------------------------------------------------------
 
 
@@ -418,3 +426,19 @@ def test_properties_of_rules(every, trigger, gap, missed, delay, most, seed):
         held = idle.reason.isin(["minimum gap", "maximum number of doses",
                                  "dose would fall after the horizon"])  # fmt: skip
         assert (held | ~(idle.measured >= trigger)).all()
+
+
+@pytest.mark.slow
+def test_the_cost_of_a_rule():
+    """At most three times the fixed schedule on its visits (of 2,000 patients, three years)."""
+    people = sample_population(YU, 2000, seed=1)
+    (fixed,) = bc.grid(dose="20 mg sc", every="4 w", loading=LOADING)
+
+    def seconds(plan):
+        begun = time.process_time()  # of both threads, whatever else runs on the machine
+        explore(YU, plan, people, below=10, until="3 y")
+        return time.process_time() - begun
+
+    times = [[seconds(plan) for plan in (fixed, rule(lloq=1))] for _ in range(4)][1:]
+    alone, guided = np.median(times, axis=0)
+    assert guided < 3 * alone

@@ -11,6 +11,7 @@ from bcellsim import across, explore, sample_population, switch, what_if
 YU, CHEN = "yu2022_ofatumumab", "chen2024_rituximab"
 LABEL = "ofatumumab_rms"
 LOADING = "20 mg sc at 0 d, 7 d, 14 d"
+RULE = bc.DosingRule(visit_every="4 w", dose="20 mg sc", at_or_above=10)
 #: The effect of the first drug is held for a day at a time, at its value in the middle of it.
 HELD = 1e-4
 NOTHING = 1e-200  # mg; a Hill exponent of 0.06 still sees 1e-9
@@ -185,6 +186,7 @@ def test_what_is_left_of_the_first_drug_lowers_the_count():
         ({"induction": "50 w"}, "before until = 365.25 d is wanted"),
         ({"models": [YU]}, "two models and two regimens are wanted"),
         ({"plans": ["rituximab_ae_600mg", LABEL]}, "is for rituximab"),
+        ({"plans": [LABEL, RULE]}, "is a rule: a switch takes fixed schedules"),
     ],
 )
 def test_what_switch_refuses(options, sentence):

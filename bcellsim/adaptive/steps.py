@@ -65,6 +65,7 @@ class _Pass:
         self.seed, self.threads, self.numbers = seed, threads, people.numbers()
         self.structure, n = people.model.structure, len(people)
         people.model.require_output(rule.output)
+        people.require_one_occasion(f"rule {rule.name}")
         self.templates = {}
         self.visits = rule.visits(until)
         loading = rule.loading.doses(until) if rule.loading else []

@@ -219,8 +219,9 @@ def _compared(settings, out):
         runs = read_runs(models, plans, people, settings["seed"])
         for name, frame in explorer.tables(settings, table, runs, ask).items():
             out.table(name, frame, index=False)
-        if table["interval"].notna().any() and len(models) == 1 and not settings["by"]:
-            out.figure("heatmap", bc.plot.heatmap(table))
+        of_grid = table[table["interval"].notna()]
+        if len(of_grid) and len(models) == 1 and not settings["by"]:
+            out.figure("heatmap", bc.plot.heatmap(of_grid))
         paths = [model.path for model in models]
         out.record("explore", settings, {"provenance": table.attrs}, paths)
     return table

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.draws import check_seed
 from bcellsim.engine import Events
 from bcellsim.engine import events as ev
 from bcellsim.explore.compare import read_runs
@@ -95,18 +96,7 @@ def switch(
         If the switch is not within the horizon and after the first dose, or the first model has no
         effect that could run on.
     """
-    import pandas as pd
-
-    if len(models) != 2 or len(regimens) != 2:
-        raise ValueError("switch: two models and two regimens are wanted, first and second drug")
-    plans = [(models[0], regimens[0]), (models[1], regimens[1])]
-    people = population
-    first, second = (_one_run(plan, model, people, seed) for model, plan in plans)
-    if len(first.people) != len(second.people):
-        raise ValueError(
-            f"the same number of subjects is wanted for both models, not {len(first.people)} and "
-            f"{len(second.people)}"
-        )
+    first, second = _two_runs(models, regimens, population, check_seed(seed))
     when, end = days(at, "at"), days(until, "until")
     opens, level = when + days(induction, "induction"), one_level(below, "below")
     if first.plan.first_dose is None or not first.plan.first_dose < when < end or opens >= end:
@@ -119,30 +109,53 @@ def switch(
     question = Question(level, recovered, opens, end, given)
     alone, states, residual = _first_phase(first, question, when, end, threads)
     found = {
-        how: _second_phase(second, question, when, states, effect, threads)
-        for how, effect in (("runs on", residual), ("dropped", None))
+        "runs on": _second_phase(second, question, when, states, residual, threads),
+        "dropped": _second_phase(second, question, when, states, None, threads),
+        "alone": alone,
     }
+    leading = {
+        "regimen": f"{first.plan.name} until {when:g} d, then {second.plan.name}",
+        "model": f"{first.model.name}; {second.model.name}", "n_subjects": len(first.people),
+        "threshold": level, "recovery": recovered, "switched_at": when,
+    }  # fmt: skip
+    return _table(leading, found, len(given), (first, second), end)
+
+
+def _two_runs(models, regimens, population, seed):
+    """Return the runs of both drugs, on subjects of the same seed."""
+    if len(models) != 2 or len(regimens) != 2:
+        raise ValueError("switch: two models and two regimens are wanted, first and second drug")
+    runs = [
+        read_runs(model, regimen, population, seed)[0]
+        for model, regimen in zip(models, regimens, strict=True)
+    ]
+    sizes = [len(run.people) for run in runs]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            f"the same number of subjects is wanted for both models, not {sizes[0]} and {sizes[1]}"
+        )
+    for run in runs:
+        run.people.require_one_occasion("a switch")
+        if not isinstance(run.plan, Regimen):
+            raise ValueError(f"{run.plan.name} is a rule: a switch takes fixed schedules")
+    return runs
+
+
+def _table(leading, found, n_doses, runs, until):
+    import pandas as pd
+
     rows = [
         {
-            "regimen": f"{first.plan.name} until {when:g} d, then {second.plan.name}",
-            "first_drug": how, "model": f"{first.model.name}; {second.model.name}",
-            "n_subjects": len(first.people), "threshold": level, "recovery": recovered,
-            "switched_at": when, **summarise(values),
-            "n_doses": 0 if how == "alone" else len(given),
-            **differences(values, found["runs on"]),
+            **leading, "first_drug": how, **summarise(values),
+            "n_doses": 0 if how == "alone" else n_doses, **differences(values, found["runs on"]),
         }
-        for how, values in {**found, "alone": alone}.items()
+        for how, values in found.items()
     ]  # fmt: skip
     table = pd.DataFrame(rows)
-    facts = [provenance(run.model, run.people) for run in (first, second)]
-    table.attrs = {
-        **{key: f"{value}; {facts[1].get(key)}" for key, value in facts[0].items()}, "until": end,
-    }  # fmt: skip
+    first, second = (provenance(run.model, run.people) for run in runs)
+    both = {key: f"{value}; {second.get(key)}" for key, value in first.items()}
+    table.attrs = {**both, "seed": first.get("seed"), "until": until}
     return table
-
-
-def _one_run(plan, model, population, seed):
-    return read_runs(model, plan, population, seed)[0]
 
 
 def _first_phase(run, question, at, until, threads):
