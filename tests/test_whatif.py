@@ -57,6 +57,17 @@ def test_rows_are_those_of_the_schedules_written_out(people):
     assert table.days_above_difference[0] == 0
 
 
+def test_what_comes_after_a_late_dose(people):
+    table = changed(people, late=["3 w", "30 w"], doses=[5], reload=LOADING, below=[20, 40])
+    assert list(table.change[:4]) == ["planned", "planned", "late", "late"]
+    assert table.suppressed_after.isna().tolist() == [True] * 2 + [False] * 4 + [True] * 4
+    late = bc.load_regimen(LABEL).delay(5, by="3 w")
+    alone = explore(YU, late, people, below=[20, 40], until="40 w", induction=56 + 21 + 28)
+    assert list(table.suppressed_after[2:4]) == list(alone.suppressed_throughout)
+    assert list(table.suppressed_after_mc_se[2:4]) == list(alone.suppressed_throughout_mc_se)
+    assert np.all(table.suppressed_after[4:6].to_numpy() >= table.suppressed_after[2:4].to_numpy())
+
+
 def test_later_doses_move_too(people):
     table = changed(people, late="2 w", doses=[4], shift_later=True, reload=LOADING)
     label = bc.load_regimen(LABEL)

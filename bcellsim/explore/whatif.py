@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,8 @@ def what_if(
         d"``. Each late dose is then looked at without and with them.
     probability : float, optional
         Wanted share suppressed throughout: adds ``reaches``, and ``latest``, which marks for each
-        dose the longest delay up to which every delay looked at reaches it.
+        dose the longest delay up to which every delay looked at reaches it. Loading anew is needed
+        where ``suppressed_after`` is below it without and not with it.
     induction, recovery, follow_up, seed, threads
         As for `explore`.
 
@@ -82,7 +84,8 @@ def what_if(
     pandas.DataFrame
         As from `explore` with the planned schedule, the first row, as reference; ``change``
         (``planned``, ``late``, ``missed``, ``stopped``), ``changed_dose``, ``late_by`` [day] and
-        ``reloaded`` say what a row changes.
+        ``reloaded`` say what a row changes. ``suppressed_after`` of a late dose is the share
+        suppressed throughout from `induction` after it to the horizon (with ``_mc_se``).
 
     Raises
     ------
@@ -102,15 +105,37 @@ def what_if(
     if len(changes) == 1:
         raise ValueError("nothing is changed: give late, missed or stop_after")
     plans = [_labelled(plan, *change) for change in changes]
-    table = explore(
-        model, plans, population, below=below, until=end, induction=induction, recovery=recovery,
-        follow_up=follow_up, reference=plans[0], seed=seed, threads=threads,
+    people = read_runs(model, plan, population, seed)[0].people
+    ask = partial(
+        explore, model, population=people, below=below, until=end, recovery=recovery,
+        follow_up=follow_up, seed=seed, threads=threads,
     )  # fmt: skip
+    table = ask(plans, induction=induction, reference=plans[0])
     each = len(table) // len(plans)
     for position, name in enumerate(_CHANGES):
         values = [change[position] for change in changes]
         table.insert(position + 1, name, np.repeat(values, each))
+    if delays:
+        opens = [_opens(plan, change, days(induction, "induction"), end) for change in changes]
+        after = [_after(ask, change, day, each) for change, day in zip(changes, opens, strict=True)]
+        table[["suppressed_after", "suppressed_after_mc_se"]] = np.concatenate(after)
     return table if probability is None else _with_latest(table, probability)
+
+
+def _opens(plan, change, induction, until):
+    """Return when the window after a late dose opens [day]; NaN if there is none."""
+    kind, k, by, *_ = change
+    day = plan.day_of(k) + by + induction if kind == "late" else until
+    return day if day < until else np.nan
+
+
+def _after(ask, change, opens, n_levels):
+    """Return the share suppressed after a late dose, and its error, for each threshold."""
+    if np.isnan(opens):
+        return np.full((n_levels, 2), np.nan)
+    *_, changed = change
+    table = ask(changed, induction=opens - changed.first_dose)
+    return table[["suppressed_throughout", "suppressed_throughout_mc_se"]].to_numpy()
 
 
 def _doses(plan, until, given):
