@@ -128,19 +128,22 @@ class Followed:
         table[doses.subject[order], place] = values[order]
         return table
 
-    def events(self) -> Events:
-        """Return the doses as a fixed schedule of each subject.
+    def events(self, until: float) -> Events:
+        """Return the doses as a fixed schedule of each subject, those that arrive by `until`.
 
         Each begins on the first day planned, a subject's that is never dosed too.
         """
-        n = len(self.people)
+        n, rows = len(self.people), self.doses.rows
+        arrived = rows[1] <= until
         begin = saved_rows(n, self.rule.first_dose)
-        columns = [np.concatenate(pair) for pair in zip(begin, self.doses.rows, strict=True)]
-        return Events.of_subjects(n, columns[0], tuple(columns[1:]))
+        columns = [np.append(a, b[arrived]) for a, b in zip(begin, rows, strict=True)]
+        clock = np.full(n, np.inf)
+        np.minimum.at(clock, self.doses.subject, self.doses.time)
+        return Events.of_subjects(n, columns[0], tuple(columns[1:]), clock)
 
-    def solve(self, times: np.ndarray, **options) -> Solution:
+    def solve(self, times: np.ndarray, *, until: float, **options) -> Solution:
         """Solve the fixed schedules; `options` are those of `bcellsim.engine.solve`."""
-        return solve_events(self.people, self.events(), times, **options)
+        return solve_events(self.people, self.events(until), times, until=until, **options)
 
     def ledger(self) -> pd.DataFrame:
         """Return a row a dose: subject, dose, day, amount [mg], route, given_by."""

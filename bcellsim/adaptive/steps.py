@@ -24,6 +24,8 @@ from bcellsim.regimen import Regimen
 from bcellsim.rule import DosingRule
 from bcellsim.simulate import compile_events, solve_events
 
+# A day that no dose arrives after [day].
+_FAR = 1e6
 # Rounding of the difference of two days.
 _SAME_TIME = 1e-9
 
@@ -119,7 +121,7 @@ class _Pass:
         n = len(subjects)
         times, by_rule = np.full(n, day), np.full(n, ordered)
         self.doses.append(Doses(subjects, times, amounts[which], by_rule, rows))
-        np.minimum.at(self.clock, rows[0], rows[1])
+        self.clock[subjects] = np.minimum(self.clock[subjects], day)
         self.n_doses[subjects] += 1
         self.last[subjects] = day
 
@@ -128,7 +130,7 @@ class _Pass:
         single = replace(event, time=0.0, every=None, count=1)
         if single not in self.templates:
             plan = Regimen((single,), label=self.rule.name, drug=self.rule.fixed().drug)
-            found = compile_events(self.people.model, plan, self.people, 1.0)
+            found = compile_events(self.people.model, plan, self.people, _FAR)
             value = found.value[found.start[:-1]]
             self.templates[single] = found, value * (single.duration or 1.0)
         return self.templates[single]

@@ -316,9 +316,10 @@ def _chosen(outcome, members):
 
 
 def _dosing(outcome, values):
-    """Return doses, visits and amounts: of a fixed schedule the same for all subjects."""
+    """Return doses, visits and amounts: with their spread where a rule decides."""
     if not isinstance(outcome.plan, DosingRule):
-        return {name: values[name][0].item() for name in outcome.dosing}
+        row = {name: values[name][0].item() for name in outcome.dosing}
+        return row | {"cumulative_dose": float(values["cumulative_dose"].mean())}
     row = summarise({name: np.asarray(values[name], dtype=float) for name in outcome.dosing})
     return {
         **{name: row.pop(f"{name}_mean") for name in outcome.dosing},

@@ -166,7 +166,8 @@ def _first_phase(run, question, at, until, threads):
     """
     structure, people = run.model.structure, run.people
     question, outputs = replace(question, doses=np.array([at])), {"bcell"}
-    plain = compile_events(run.model, run.plan, people, at)
+    given = replace(run.plan, events=tuple(run.plan.expand(at)))
+    plain = compile_events(run.model, given, people, until)
     begin = min(run.plan.first_dose, at)
     n = len(people)
     kept = [(begin, ev.SAVE, 0), (at, ev.SAVE, 1)]
