@@ -144,7 +144,7 @@ def test_what_is_not_read_as_a_rule(text, sentence):
         ({"drug": "rituximab"}, "is for rituximab"),
         ({"dose": "20 mg iv"}, "give covariate IV = 1"),
         ({"dose": "1 mg/m2 sc"}, "needs covariate BSA"),
-        ({"output": "amount"}, 'unknown output "amount"'),
+        ({"output": "amount"}, "model yu2022_ofatumumab"),
         ({"output": "conc_free"}, "no published residual error of conc_free"),
     ],
 )
