@@ -20,6 +20,7 @@ _PUBLIC = {
     "across": "explore",
     "check_library": "check",
     "check_model": "check",
+    "combine": "library",
     "explore": "explore",
     "fewest_doses": "explore",
     "fit_individual": "fit",

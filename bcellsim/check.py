@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bcellsim.engine import Tally
+from bcellsim.formula import Formula
 from bcellsim.library import load_model, load_regimen, model_names
 from bcellsim.metrics import METRICS, Question
 from bcellsim.model import Check, Model
 from bcellsim.names import unknown
-from bcellsim.population import sample_population, typical_subject
+from bcellsim.population import individual_subject, sample_population
 from bcellsim.simulate import solve_regimen
-from bcellsim.units import convert, days
+from bcellsim.soundness import findings
+from bcellsim.structures import OUTPUTS, PARAMETERS
+from bcellsim.units import convert, days, internal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,13 +38,17 @@ CHECK_METRICS: dict[str, tuple[Callable, str]] = {
     ),
     "time_below": (lambda q: _time_below(q), "day"),
     "half_life": (None, "day"),
+    "value_at_end": (None, ""),
 }
 
 
 _COLUMNS = (
-    "model", "id", "verdict", "metric", "statistic", "obtained", "expected", "low", "high", "unit",
-    "source", "claimed", "supported",
+    "model", "section", "id", "verdict", "metric", "statistic", "obtained", "expected", "low",
+    "high", "unit", "source", "note", "claimed", "supported",
 )  # fmt: skip
+
+#: The section of the checks that are in the model file; the others are those of `soundness`.
+PUBLISHED = "published results"
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Outcome:
 
 
 def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
-    """Run every check of a model file.
+    """Look at a model, and run every check of its file.
 
     Parameters
     ----------
@@ -77,9 +84,11 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a check: model, id, verdict, metric, statistic, obtained, expected, low, high, unit,
-        source, and the status that the file claims and that its checks support (also in
-        ``attrs``).
+        A row a check: model, section, id, verdict, metric, statistic, obtained, expected, low,
+        high, unit, source, note, and the status that the file claims and that its checks support
+        (also in ``attrs``). The first sections (file, equations, variability, covariates,
+        baseline, exposure) hold for any model; the last, the published results, is that of the
+        ``[[checks]]`` in the file.
 
     Raises
     ------
@@ -89,6 +98,7 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
     import pandas as pd
 
     model = load_model(model)
+    sound = findings(model)
     outcomes = []
     for i, check in enumerate(model.checks):
         outcomes.append(run_check(model, check))
@@ -101,18 +111,24 @@ def check_model(model: Model | str, *, progress=None) -> pd.DataFrame:
         "claimed": model.status,
         "supported": "reproduced" if reproduced else "transcribed",
     }
-    table = pd.DataFrame([_row(about, outcome) for outcome in outcomes], columns=_COLUMNS)
+    rows = [*map(_sound_row, sound), *map(_row, outcomes)]
+    table = pd.DataFrame([{**row, **about} for row in rows], columns=_COLUMNS)
     table.attrs = about
     return table
 
 
-def _row(about, outcome):
-    found = {**about, "verdict": outcome.verdict, "obtained": outcome.obtained}
-    return {n: found[n] if n in found else getattr(outcome.check, n) for n in _COLUMNS}
+def _sound_row(found):
+    return {**vars(found), "verdict": found.verdict}
+
+
+def _row(outcome):
+    check = outcome.check
+    about = {"section": PUBLISHED, "verdict": outcome.verdict, "obtained": outcome.obtained}
+    return {**{n: getattr(check, n) for n in _COLUMNS if hasattr(check, n)}, **about}
 
 
 def check_library(*, progress=None) -> pd.DataFrame:
-    """Run the checks of every model in the library."""
+    """Look at every model in the library, and run the checks of its file."""
     import pandas as pd
 
     names = model_names()
@@ -134,32 +150,77 @@ def run_check(model: Model, check: Check) -> Outcome:
 
 def _obtained(model, check):
     """Return the number to compare, in the unit of the check."""
-    if check.metric == "floor":
-        return convert(_floor(model), "cells/uL", check.unit)
+    if check.metric in ALGEBRAIC:
+        value, unit = ALGEBRAIC[check.metric](model, check)
+        return convert(value, unit, check.unit)
     if check.metric not in CHECK_METRICS:
-        raise ValueError(unknown("metric", check.metric, [*CHECK_METRICS, "floor"]))
+        raise ValueError(unknown("metric", check.metric, [*CHECK_METRICS, *ALGEBRAIC]))
     value = _value(model, check, check.covariates)
     if check.relative_to is not None:
         other = {**check.covariates, **check.relative_to}
         return 100.0 * (value / _value(model, check, other) - 1.0)
-    unit = CHECK_METRICS[check.metric][1]
-    return convert(value, unit, check.unit) if unit else value
+    unit = CHECK_METRICS[check.metric][1] or OUTPUTS[check.endpoint].unit
+    return convert(value, unit, check.unit)
 
 
-def _floor(model):
+def _parameters(model, check, names):
+    """Return parameters of the check's typical subjects, each (n_subjects,)."""
+    for name in names:
+        if name not in model.structure.parameters or not model.gives(name):
+            raise ValueError(
+                f"metric {check.metric} needs parameter {name}, and the model has none"
+            )
+    people = _typical(model, check.covariates)
+    columns = [model.structure.parameters.index(name) for name in names]
+    return dict(zip(names, people.parameters[:, columns].T, strict=True))
+
+
+def _floor(model, check):
     """Return the count at which production balances the largest loss: full effect for ever."""
-    for name in ("b0", "emax"):
-        if name not in model.parameters:
-            raise ValueError(f"metric floor needs parameter {name}, and the model has none")
-    values = model.typical()
-    return values["b0"] / (1.0 + values["emax"])
+    p = _parameters(model, check, ("b0", "emax"))
+    return float(np.mean(p["b0"] / (1.0 + p["emax"]))), "cells/uL"
+
+
+def _half_life_terminal(model, check):
+    """Return the half-life of the slower phase of the linear two-compartment PK [day].
+
+    Without what decays of the clearance, and without saturable elimination.
+    """
+    p = _parameters(model, check, ("cl", "vc", "q", "vp"))
+    out, back = (p["cl"] + p["q"]) / p["vc"], p["q"] / p["vp"]
+    product = p["cl"] / p["vc"] * back
+    slow = 0.5 * (out + back - np.sqrt((out + back) ** 2 - 4.0 * product))
+    return float(np.mean(np.log(2.0) / slow)), "day"
+
+
+def _formula(model, check):
+    """Return the value of the check's formula of the structure's parameters."""
+    formula, unit = Formula(check.formula or "?"), internal(check.unit)
+    values = _parameters(model, check, formula.names)
+    formula.check_unit({name: PARAMETERS[name].unit for name in values}, unit)
+    return float(np.mean(formula(values))), unit
+
+
+#: Metrics that need no simulation: functions of the typical parameters.
+ALGEBRAIC: dict[str, Callable[[Model, Check], tuple[float, str]]] = {
+    "floor": _floor,
+    "half_life_terminal": _half_life_terminal,
+    "formula": _formula,
+}
+
+
+def _typical(model, covariates):
+    """Return the typical subject, or one for each of the values listed for a covariate."""
+    n = max((len(value) for value in covariates.values() if isinstance(value, tuple)), default=1)
+    eta = np.zeros((n, len(model.random_effects.names)))
+    return individual_subject(model, covariates, eta)
 
 
 def _value(model, check, covariates):
     """Return the statistic of the metric over the subjects of the check."""
     model.require_output(check.endpoint)
     if check.statistic == "typical":
-        people = typical_subject(model, covariates)
+        people = _typical(model, covariates)
     elif not check.population:
         raise ValueError(f"statistic {check.statistic} needs population = {{ n, seed }}")
     else:
@@ -175,27 +236,29 @@ def _value(model, check, covariates):
     values = _measured(check, regimen, people, question)
     if check.statistic == "geometric_mean":
         return float(np.exp(np.mean(np.log(values))))
-    return float(np.median(values))
+    return float(np.mean(values) if check.statistic == "typical" else np.median(values))
 
 
 def _measured(check, regimen, people, question):
     """Return the metric of the check for each subject."""
     ask = CHECK_METRICS[check.metric][0]
     if ask is None:
-        return _half_life(check, regimen, people, question)
+        return _at_ends(check, regimen, people, question)
     asked, value = ask(question)
     asked = replace(asked, output=check.endpoint)
     solution = solve_regimen(regimen, people, np.empty(0), until=question.closes, tallies=(asked,))
     return value(solution.tally(asked))
 
 
-def _half_life(check, regimen, people, question):
-    """Return ln 2 over the log-slope between the ends of the window [day]."""
+def _at_ends(check, regimen, people, question):
+    """Return the value at the end of the window, or ln 2 over the log-slope across it [day]."""
     ends = np.array([question.opens, question.closes])
     solution = solve_regimen(
         regimen, people, ends, until=question.closes, outputs=(check.endpoint,)
     )
     start, end = solution.values[..., 0].T
+    if check.metric == "value_at_end":
+        return end
     return np.log(2.0) * (question.closes - question.opens) / np.log(start / end)
 
 

@@ -3,161 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.special import expit, logit
 
 from bcellsim.card import model_card
+from bcellsim.formula import Formula
 from bcellsim.names import unknown
-from bcellsim.structures import Structure
+from bcellsim.published import (
+    Check,
+    Covariate,
+    CovariateEffect,
+    Drug,
+    Parameter,
+    RandomEffects,
+    ResidualError,
+)
+from bcellsim.structures import OUTPUTS, PARAMETERS, Structure
+from bcellsim.units import quantity
 
-
-@dataclass(frozen=True)
-class Drug:
-    """An antibody: its molar mass [kDa] and routes, with the source of each number."""
-
-    name: str
-    target: str
-    routes: tuple[str, ...]
-    molar_mass: float | None = None
-    source: str = ""
-    notes: str = ""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A typical value in internal units, and how the paper prints it."""
-
-    value: float
-    printed: float
-    unit: str
-    fixed: bool
-    source: str
-
-
-@dataclass(frozen=True)
-class RandomEffects:
-    """Between-subject variability: eta ~ N(0, covariance) on the scale of each distribution.
-
-    Parameters
-    ----------
-    names : tuple of str
-        Parameters that vary.
-    distributions : tuple of str
-        ``"lognormal"`` (typical x exp(eta)) or ``"logit"`` (logit(typical) + eta).
-    covariance : float array (n, n)
-        Covariance of eta.
-    sources : tuple of str
-        Source of each variance.
-    """
-
-    names: tuple[str, ...] = ()
-    distributions: tuple[str, ...] = ()
-    covariance: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
-    sources: tuple[str, ...] = ()
-
-    def factor(self) -> np.ndarray:
-        """Return the lower Cholesky factor of the covariance."""
-        return np.linalg.cholesky(self.covariance)
-
-    def correlate(self, normals: np.ndarray) -> np.ndarray:
-        """Return eta from independent standard normals, both (n_subjects, n).
-
-        Summed column by column: a matrix product rounds differently with the number of subjects.
-        """
-        eta = np.zeros_like(normals)
-        for j, column in enumerate(self.factor().T):
-            eta += normals[:, j, None] * column
-        return eta
-
-
-@dataclass(frozen=True)
-class Covariate:
-    """A covariate of a model: unit, reference value, and what the study had.
-
-    Parameters
-    ----------
-    name, unit, meaning : str
-        Column name, unit and meaning.
-    reference : float
-        Value at which the typical values hold.
-    default : float or None
-        Value of a subject for whom none is given (an indicator's 0); None where it must be given.
-    follows : str or None
-        Parameter whose individual value, relative to the typical one, sets the default.
-    route : str or None
-        Route of dosing for which this 0/1 covariate must be 1.
-    study : mapping
-        ``{median, low, high}`` of the study population, or ``{share}`` of an indicator.
-    """
-
-    name: str
-    unit: str
-    meaning: str
-    reference: float
-    default: float | None = None
-    follows: str | None = None
-    route: str | None = None
-    study: Mapping[str, float] = field(default_factory=dict)
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class CovariateEffect:
-    """An effect of a covariate x on a parameter, as a factor.
-
-    ``power``: (x / reference)^value; ``exponential``: exp(value (x - reference));
-    ``linear``: 1 + value (x - reference).
-    """
-
-    parameter: str
-    covariate: str
-    form: str
-    reference: float
-    value: float
-    source: str = ""
-
-    def factor(self, x: np.ndarray) -> np.ndarray:
-        """Return the factor on the parameter for covariate values `x` (n_subjects,)."""
-        if self.form == "power":
-            return (x / self.reference) ** self.value
-        if self.form == "exponential":
-            return np.exp(self.value * (x - self.reference))
-        return 1.0 + self.value * (x - self.reference)
-
-
-@dataclass(frozen=True)
-class ResidualError:
-    """Residual error: ``combined2`` SD^2 = add_sd^2 + (prop_sd f)^2, ``combined1`` their sum."""
-
-    prop_sd: float = 0.0
-    add_sd: float = 0.0
-    form: str = "combined2"
-    source: str = ""
-
-
-@dataclass(frozen=True)
-class Check:
-    """A published result the model is compared with; `gate` says whether it counts."""
-
-    id: str
-    metric: str
-    source: str
-    low: float
-    high: float
-    expected: float
-    unit: str = ""
-    gate: bool = True
-    regimen: str = ""
-    endpoint: str = "bcell"
-    statistic: str = "typical"
-    covariates: Mapping[str, float | str] = field(default_factory=dict)
-    relative_to: Mapping[str, float] | None = None
-    population: Mapping[str, int] = field(default_factory=dict)
-    window: tuple[str, str] | None = None
-    threshold: float | None = None
-    note: str = ""
+__all__ = [
+    "Check",
+    "Covariate",
+    "CovariateEffect",
+    "Drug",
+    "Model",
+    "Parameter",
+    "RandomEffects",
+    "ResidualError",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +40,8 @@ class Model:
     """A published parameter set on a structure. Printed, it is the model card.
 
     Use `bcellsim.load_model`; the fields are those of the model file, in internal units.
+    `parameters` are those the paper prints; `definitions` give those of the structure that it does
+    not print. `missing` holds what was not found in the publication, with what is known of it.
     """
 
     name: str
@@ -186,10 +63,13 @@ class Model:
     notes: str = ""
     variant: str = ""
     variants: Mapping[str, str] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
     experimental: bool = False
     checks: tuple[Check, ...] = ()
     path: str = ""
+    definitions: Mapping[str, Formula] = field(default_factory=dict)
+    occasion_effects: RandomEffects = field(default_factory=RandomEffects)
+    parts: Mapping[str, Model] = field(default_factory=dict)
 
     def routes(self) -> list[str]:
         """Return the routes by which this model can be dosed."""
@@ -197,19 +77,104 @@ class Model:
         return [
             route
             for route in self.structure.routes
-            if all(name in self.parameters for name in needed.get(route, ()))
+            if all(self.gives(name) for name in needed.get(route, ()))
         ]
 
-    def typical(self) -> dict[str, float]:
-        """Return the typical values in internal units, neutral defaults included."""
-        return {
-            name: self.parameters[name].value
-            if name in self.parameters
-            else self.structure.defaults.get(name, 0.0)
-            for name in self.structure.parameters
-        }
+    def gives(self, name: str) -> bool:
+        """Return whether a parameter of the structure is given, or defined by those that are."""
+        if name in self.definitions:
+            return all(used in self.parameters for used in self.definitions[name].names)
+        return name in self.parameters
 
-    def individual(self, covariates: Mapping[str, np.ndarray], eta: np.ndarray) -> np.ndarray:
+    def absent(self) -> list[str]:
+        """Return the parameters without which it cannot be simulated and that it does not have."""
+        structure, found = self.structure, []
+        for name in structure.parameters:
+            if name in structure.defaults and name not in self.definitions:
+                continue
+            if self.gives(name) or name in self._of_routes():
+                continue
+            used = self.definitions[name].names if name in self.definitions else [name]
+            found += [n for n in used if n not in self.parameters and n not in found]
+        return found
+
+    def _of_routes(self):
+        """Return the parameters that only doses by some route need."""
+        return {n for names in self.structure.route_parameters.values() for n in names}
+
+    def require_parameters(self) -> None:
+        """Raise ValueError if a parameter that the publication does not give is needed."""
+        absent = self.absent()
+        if absent:
+            names = ", ".join(f"{name} ({PARAMETERS[name].meaning})" for name in absent)
+            raise ValueError(
+                f"model {self.name}: {names} not found in the publication: fit or fix "
+                f"{'it' if len(absent) == 1 else 'them'}, or give values with model.completed"
+            )
+
+    def require_variability(self) -> None:
+        """Raise ValueError if the publication has a variability that was not found."""
+        if "variability" in self.missing:
+            raise ValueError(
+                f"model {self.name} has no published variability to sample a population from; a PK "
+                'may borrow that of another, by name: "PK~OTHER", "PK~OTHER+RESPONSE"'
+            )
+
+    def completed(self, values: Mapping[str, float | str]) -> Model:
+        """Return the model with one's own values of parameters that are missing in it.
+
+        Parameters
+        ----------
+        values : mapping of str to float or str
+            Such as ``{"b0": 200, "a50": "10 mg"}``.
+
+        Raises
+        ------
+        ValueError
+            If the model gives one of them, or it is not one that is missing.
+        """
+        absent, parameters = self.absent(), dict(self.parameters)
+        for name, value in values.items():
+            if name not in absent:
+                raise ValueError(f"model {self.name}: {unknown('missing parameter', name, absent)}")
+            unit = PARAMETERS[name].unit
+            number = quantity(value, unit, what=name)
+            parameters[name] = Parameter(number, number, unit, False, "given by the user")
+        missing = {name: what for name, what in self.missing.items() if name not in values}
+        return replace(self, parameters=parameters, missing=missing) if values else self
+
+    def typical(self) -> dict[str, float]:
+        """Return the structure's typical values in internal units, NaN where one is missing."""
+        values = {name: np.array([value]) for name, value in self._printed().items()}
+        return dict(zip(self.structure.parameters, self._columns(values)[0].tolist(), strict=True))
+
+    def _printed(self):
+        """Return the typical values that are given, and the neutral ones of what is left out."""
+        neutral = {**dict.fromkeys(self._of_routes(), 0.0), **self.structure.defaults}
+        left_out = {name: value for name, value in neutral.items() if not self._defines(name)}
+        given = {name: entry.value for name, entry in self.parameters.items()}
+        return {**dict.fromkeys(self.absent(), np.nan), **left_out, **given}
+
+    def _columns(self, values):
+        """Return the structure's parameters from the printed ones (n_subjects, n_parameters)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.column_stack(
+                [
+                    self.definitions[name](values) if self._defines(name) else values[name]
+                    for name in self.structure.parameters
+                ]
+            )
+
+    def _defines(self, name):
+        return name in self.definitions and (self.gives(name) or name not in self._of_routes())
+
+    def individual(
+        self,
+        covariates: Mapping[str, np.ndarray],
+        eta: np.ndarray,
+        kappa: np.ndarray | None = None,
+        occasion: int = 0,
+    ) -> np.ndarray:
         """Return individual parameters, shape (n_subjects, n_parameters), internal units.
 
         Parameters
@@ -218,9 +183,21 @@ class Model:
             Every covariate that does not follow a parameter; those that do, where known.
         eta : float array (n_subjects, n_random_effects)
             Random effects, in the order of `random_effects.names`.
+        kappa : float array (n_subjects, n_occasion_effects), optional
+            Deviations of this occasion, in the order of `occasion_effects.names`; 0 by default.
+        occasion : int
+            Number of the occasion, from 0.
         """
-        names = self.random_effects.names
-        deviations = {name: eta[:, j] for j, name in enumerate(names)}
+        deviations = {name: eta[:, j] for j, name in enumerate(self.random_effects.names)}
+        if kappa is not None:
+            for j, name in enumerate(self.occasion_effects.names):
+                deviations[name] = deviations.get(name, 0.0) + kappa[:, j]
+        covariates = {
+            name: values + occasion
+            if name in self.covariates and self.covariates[name].occasion
+            else values
+            for name, values in covariates.items()
+        }
         return self.deviated(covariates, deviations, len(eta))
 
     def deviated(
@@ -233,8 +210,9 @@ class Model:
         covariates : mapping of str to float array (n_subjects,)
             As for `individual`.
         deviations : mapping of str to float array (n_subjects,)
-            Deviation of any parameter from the value that the covariates predict, on the scale of
-            its distribution: the logarithm, or the logit where `random_effects` says so.
+            Deviation of any parameter, printed or of the structure, from the value that the
+            covariates predict, on the scale of its distribution: the logarithm, or the logit where
+            `random_effects` says so.
         n : int
             Number of subjects.
 
@@ -243,36 +221,62 @@ class Model:
         float array (n_subjects, n_parameters)
             In the structure's order, internal units.
         """
-        typical = self.typical()
+        values = self.printed(covariates, deviations, n)
+        columns = self._columns(values)
+        for name, deviation in deviations.items():
+            if name not in values:
+                j = self.structure.parameters.index(name)
+                columns[:, j] = self._moved(name, columns[:, j], deviation)
+        return columns
+
+    def printed(
+        self, covariates: Mapping[str, np.ndarray], deviations: Mapping[str, np.ndarray], n: int
+    ) -> dict[str, np.ndarray]:
+        """Return what `deviated` does before the definitions: the parameters the paper prints.
+
+        Also those of the structure that have their neutral value, each (n_subjects,), internal
+        units; arguments as for `deviated`.
+        """
+        typical = self._printed()
         values = {name: np.full(n, value) for name, value in typical.items()}
         derived = {name for name, c in self.covariates.items() if c.follows}
         for effect in self.covariate_effects:
             if effect.covariate not in derived:
                 values[effect.parameter] *= effect.factor(covariates[effect.covariate])
         for name, deviation in deviations.items():
-            if self.is_logit(name):
-                values[name] = expit(logit(values[name]) + deviation)
-            else:
-                values[name] = values[name] * np.exp(deviation)
+            if name in values:
+                values[name] = self._moved(name, values[name], deviation)
         for effect in self.covariate_effects:
             if effect.covariate in derived:
                 covariate = self.covariates[effect.covariate]
                 following = values[covariate.follows] / typical[covariate.follows]
                 x = covariates.get(effect.covariate, covariate.reference * following)
                 values[effect.parameter] = values[effect.parameter] * effect.factor(x)
-        return np.column_stack([values[name] for name in self.structure.parameters])
+        return values
+
+    def _moved(self, name, values, deviation):
+        """Return values moved by a deviation on the scale of the parameter's distribution."""
+        if self.is_logit(name):
+            return expit(logit(values) + deviation)
+        return values * np.exp(deviation)
 
     def is_logit(self, name: str) -> bool:
         """Return whether a parameter varies on the logit scale."""
-        effects = self.random_effects
-        return dict(zip(effects.names, effects.distributions, strict=True)).get(name) == "logit"
+        return any(
+            dict(zip(effects.names, effects.distributions, strict=True)).get(name) == "logit"
+            for effects in (self.random_effects, self.occasion_effects)
+        )
 
     def sources(self) -> dict[str, list[str]]:
         """Return what was read where: each source, and the numbers from it."""
-        effects = self.random_effects
+        between, within = self.random_effects, self.occasion_effects
         numbers = [
             *((name, p.source) for name, p in self.parameters.items()),
-            *((f"SD of {name}", s) for name, s in zip(effects.names, effects.sources, strict=True)),
+            *((f"SD of {name}", s) for name, s in zip(between.names, between.sources, strict=True)),
+            *(
+                (f"SD between occasions of {name}", s)
+                for name, s in zip(within.names, within.sources, strict=True)
+            ),
             *((f"{e.covariate} on {e.parameter}", e.source) for e in self.covariate_effects),
             *((f"error of {name}", e.source) for name, e in self.residual_error.items()),
             *((f"covariate {name}", c.source) for name, c in self.covariates.items() if c.source),
@@ -287,6 +291,8 @@ class Model:
         for name, covariate in self.covariates.items():
             if name in given or covariate.default is not None or covariate.follows:
                 continue
+            if name == "BSA" and {"WT", "HT"} <= set(given):
+                continue
             unit = f", {covariate.unit}" if covariate.unit else ""
             raise ValueError(
                 f"model {self.name} needs covariate {name} ({covariate.meaning}{unit}; reference "
@@ -295,10 +301,23 @@ class Model:
 
     def require_output(self, output: str) -> None:
         """Raise ValueError unless the model's structure has that output."""
-        if output not in self.structure.outputs:
+        outputs = self.structure.outputs
+        if output not in outputs and output in OUTPUTS:
             raise ValueError(
-                f"model {self.name}: {unknown('output', output, self.structure.outputs)}"
+                f"model {self.name} has no output {output}; it has {', '.join(outputs)}"
             )
+        if output not in outputs:
+            raise ValueError(f"model {self.name}: {unknown('output', output, outputs)}")
+
+    def files(self) -> list[str]:
+        """Return the files that its numbers come from."""
+        parts = [path for part in self.parts.values() for path in part.files()]
+        return list(dict.fromkeys(parts)) or [self.path]
+
+    def label(self) -> str:
+        """Return its status, with what a reader must know beside it."""
+        marks = ["partial"] * bool(self.missing) + ["experimental"] * self.experimental
+        return self.status + (f" ({', '.join(marks)})" if marks else "")
 
     def summary(self) -> dict:
         """Return the row of this model in `list_models`."""
@@ -308,7 +327,7 @@ class Model:
             "disease": self.study.get("disease", ""),
             "structure": self.structure.name,
             "outputs": ", ".join(self.structure.outputs),
-            "status": self.status + (" (experimental)" if self.experimental else ""),
+            "status": self.label(),
             "citation": self.citation,
         }
 

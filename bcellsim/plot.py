@@ -29,7 +29,7 @@ _MOST_RIBBONS = 4
 
 
 def trajectories(
-    data: xr.Dataset, *, below: float | str | Sequence[float] = (), output: str = "bcell"
+    data: xr.Dataset, *, below: float | str | Sequence[float] = (), output: str | None = None
 ) -> Figure:
     """Draw counts with their 50 and 90 % bands over subjects, and concentrations below them.
 
@@ -39,8 +39,8 @@ def trajectories(
         Result of `simulate`.
     below : float, str, or a sequence of them
         Thresholds to draw [unit of the output].
-    output : str
-        The output of the upper panel, on a log axis.
+    output : str, optional
+        The output of the upper panel, on a log axis: by default the count, or without one the drug.
 
     Returns
     -------
@@ -53,11 +53,11 @@ def trajectories(
     """
     import matplotlib.pyplot as plt
 
-    _check_output(output, [name for name in data.data_vars if "time" in data[name].dims])
+    output = _output(output, [name for name in data.data_vars if "time" in data[name].dims])
     levels = _thresholds(below)
     if "regimen" not in data.dims:
         data = data.expand_dims(regimen=[data.attrs.get("regimen", "")])
-    lower = next((name for name in ("conc", "amount") if name in data), None)
+    lower = next((n for n in ("conc", "amount") if n in data and n != output), None)
     figure, axes = plt.subplots(
         2 if lower else 1, 1, sharex=True, figsize=(8, 6 if lower else 4), layout="constrained",
         height_ratios=[2, 1] if lower else None, squeeze=False,
@@ -116,9 +116,13 @@ def _log_axis(axis):
         axis.set_ylim(bottom=high * 1e-6)
 
 
-def _check_output(output, outputs):
+def _output(output, outputs):
+    """Return the output asked for; by default the count, or without one the first."""
+    if output is None:
+        return "bcell" if "bcell" in outputs else outputs[0]
     if output not in outputs:
         raise ValueError(unknown("output", output, outputs))
+    return output
 
 
 def _thresholds(below):
@@ -155,7 +159,9 @@ def _title(data):
     return f"{described(facts)}, {who}{seed}; ticks: doses"
 
 
-def fit(result: Fit, *, below: float | str | Sequence[float] = (), output: str = "bcell") -> Figure:
+def fit(
+    result: Fit, *, below: float | str | Sequence[float] = (), output: str | None = None
+) -> Figure:
     """Draw a fit with its data: observed, fitted and typical course; censored rows as triangles.
 
     Parameters
@@ -164,8 +170,8 @@ def fit(result: Fit, *, below: float | str | Sequence[float] = (), output: str =
         Result of `fit_individual`.
     below : float, str, or a sequence of them
         Thresholds to draw [unit of the output].
-    output : str
-        The output to draw.
+    output : str, optional
+        The output to draw: by default the count, or without one the drug.
 
     Raises
     ------
@@ -176,7 +182,7 @@ def fit(result: Fit, *, below: float | str | Sequence[float] = (), output: str =
 
     from bcellsim.structures import OUTPUTS
 
-    _check_output(output, [name for name in OUTPUTS if name in result.curves])
+    output = _output(output, [name for name in OUTPUTS if name in result.curves])
     levels = _thresholds(below)
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
     curves, rows = result.curves, result.residuals

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
+from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
 
+from bcellsim.covariates import (
+    BODY_SIZE,
+    add_body_surface,
+    read_covariates,
+    subject_names,
+    warn_outside,
+)
 from bcellsim.draws import check_seed, normals, uniforms
 from bcellsim.library import load_model
 from bcellsim.model import Covariate, Model
 from bcellsim.names import unknown
-
-#: Covariates that any model accepts, because doses per kg or m2 need them, with their unit.
-BODY_SIZE = {"WT": "kg", "BSA": "m2"}
+from bcellsim.units import days
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +41,15 @@ class Population:
         Covariates given or sampled.
     eta : float array (n_subjects, n_random_effects)
         Random effects.
-    parameters : float array (n_subjects, n_parameters)
-        Individual parameters in the structure's order, internal units.
+    parameters : float array (n_subjects, n_parameters) or (n_subjects, n_occasions, n_parameters)
+        Individual parameters in the structure's order, internal units; of each occasion where there
+        are several.
     seed : int or None
         Seed of the random effects; None where there are none.
+    occasions : tuple of float
+        When the occasions begin, on the clock of the regimens [day]; the first one at 0.
+    kappa : float array (n_subjects, n_occasions, n_occasion_effects), optional
+        Deviations of each occasion.
     """
 
     model: Model
@@ -46,6 +58,8 @@ class Population:
     eta: np.ndarray
     parameters: np.ndarray
     seed: int | None
+    occasions: tuple[float, ...] = (0.0,)
+    kappa: np.ndarray | None = None
 
     def __len__(self):
         return len(self.subjects)
@@ -58,6 +72,7 @@ class Population:
             covariates={name: values[which] for name, values in self.covariates.items()},
             eta=self.eta[which],
             parameters=self.parameters[which],
+            kappa=None if self.kappa is None else self.kappa[which],
         )
 
     def require_one_occasion(self, what: str) -> None:
@@ -75,18 +90,34 @@ class Population:
         return np.array([zlib.crc32(str(name).encode()) for name in self.subjects])
 
     def table(self):
-        """Return a DataFrame with a row a subject: covariates, then individual parameters."""
+        """Return a DataFrame: covariates, then individual parameters.
+
+        It has a row a subject, or one for each (subject, occasion) where there are several
+        occasions.
+        """
         import pandas as pd
 
-        names = self.model.structure.parameters
-        return pd.DataFrame(
-            {**self.covariates, **dict(zip(names, self.parameters.T, strict=True))},
-            index=pd.Index(self.subjects, name="subject"),
-        )
+        names, n = self.model.structure.parameters, len(self.occasions)
+        columns = {name: np.repeat(values, n) for name, values in self.covariates.items()}
+        for name, covariate in self.model.covariates.items():
+            if covariate.occasion:
+                columns[name] = columns[name] + np.tile(np.arange(n), len(self))
+        columns |= dict(zip(names, self.parameters.reshape(-1, len(names)).T, strict=True))
+        index = pd.Index(self.subjects, name="subject")
+        if n > 1:
+            index = pd.MultiIndex.from_product(
+                [self.subjects, range(1, n + 1)], names=["subject", "occasion"]
+            )
+        return pd.DataFrame(columns, index=index)
 
 
 def sample_population(
-    model: Model | str, n: int | None = None, *, covariates="reference", seed: int | None = None
+    model: Model | str,
+    n: int | None = None,
+    *,
+    covariates="reference",
+    occasions: Sequence[float | str] | None = None,
+    seed: int | None = None,
 ) -> Population:
     """Sample virtual subjects of a model, with its full between-subject covariance.
 
@@ -99,10 +130,16 @@ def sample_population(
     covariates : str, mapping or DataFrame
         ``"reference"`` (default; a covariate with a default of its own has that), ``"study"``
         (sampled from the published median and range), a mapping of covariate to value (the others
-        at reference) or to ``"study"``, or a table with a row a subject.
+        at reference) or to ``"study"``, or a table with a row a subject, which may be the path of
+        a ``.csv`` file; its column ID names the subjects. BSA follows from WT and HT [cm] where it
+        is not given (Mosteller 1987).
+    occasions : sequence of float or str, optional
+        When occasions begin on the clock of the regimens, such as ``["0 d", "6 mo"]``: in each,
+        subjects deviate anew by the model's between-occasion variability, and a covariate that
+        counts the occasions goes up by one. By default all is one occasion, with that variability.
     seed : int, optional
         Seed; one is drawn and recorded if none is given. The draws of subject k depend on the seed
-        and k only.
+        and k (and the number of the occasion) only.
 
     Returns
     -------
@@ -111,7 +148,15 @@ def sample_population(
     Raises
     ------
     ValueError
-        If a covariate is unknown, missing from the table or impossible, or `n` is not positive.
+        If a covariate is unknown, missing from the table or impossible, `n` is not positive,
+        occasions are not in order, or the model is partial and misses what is needed.
+    FileNotFoundError
+        If the table is a file that does not exist.
+
+    Warns
+    -----
+    UserWarning
+        If a covariate that is given lies outside the range of the study behind the model.
 
     Examples
     --------
@@ -120,22 +165,57 @@ def sample_population(
     """
     model = load_model(model)
     seed = check_seed(seed)
-    if hasattr(covariates, "columns"):
-        if n not in (None, len(covariates)):
-            raise ValueError(f"n = {n}, but the table of covariates has {len(covariates)} rows")
-        n = len(covariates)
-        if n == 0:
-            raise ValueError("the table of covariates is empty")
+    covariates, n, names = _table(model, covariates, n)
     n = _check_size(n)
     numbers = np.arange(n)
     values = _covariates(model, _given(model, covariates), numbers, seed)
-    effects = model.random_effects
-    if not effects.names and model.missing:
-        raise ValueError(
-            f"model {model.name} has no published variability to sample a population from"
-        )
+    model.require_parameters()
+    model.require_variability()
+    begins = _occasions(occasions)
+    effects, within = model.random_effects, model.occasion_effects
     eta = effects.correlate(normals(seed, "eta", numbers, len(effects.names)))
-    return Population(model, numbers, values, eta, model.individual(values, eta), seed)
+    kappa = np.stack(
+        [
+            within.correlate(normals(seed, "occasion", numbers, len(within.names), replicate=k))
+            for k in range(len(begins))
+        ],
+        axis=1,
+    )
+    subjects = numbers if names is None else names
+    return _population(model, subjects, values, eta, seed, begins, kappa)
+
+
+def _table(model, covariates, n):
+    """Return covariates, read if they are a file, the number of subjects and their names."""
+    if isinstance(covariates, Path) or (
+        isinstance(covariates, str) and covariates.endswith(".csv")
+    ):
+        covariates = read_covariates(covariates, {**BODY_SIZE, **model.covariates})
+    if not hasattr(covariates, "columns"):
+        return covariates, n, None
+    if n not in (None, len(covariates)):
+        raise ValueError(f"n = {n}, but the table of covariates has {len(covariates)} rows")
+    if not len(covariates):
+        raise ValueError("the table of covariates is empty")
+    return covariates, len(covariates), subject_names(covariates)
+
+
+def _population(model, subjects, values, eta, seed, begins, kappa):
+    """Return the population of these random effects."""
+    each = [model.individual(values, eta, kappa[:, k], k) for k in range(len(begins))]
+    parameters = each[0] if len(begins) == 1 else np.stack(each, axis=1)
+    return Population(model, subjects, values, eta, parameters, seed, begins, kappa)
+
+
+def _occasions(given):
+    """Return when the occasions begin [day]."""
+    begins = tuple(days(time, "occasions") for time in ((0.0,) if given is None else given))
+    if not begins or begins[0] != 0.0:
+        raise ValueError("occasions: the first one begins at 0 d")
+    for before, after in itertools.pairwise(begins):
+        if after <= before:
+            raise ValueError(f"occasions: {after:g} d does not come after {before:g} d")
+    return begins
 
 
 def typical_subject(model: Model | str, covariates: Mapping | None = None) -> Population:
@@ -152,6 +232,7 @@ def individual_subject(model: Model, covariates: Mapping | None, eta: np.ndarray
             raise ValueError(
                 f"covariate {name}: a typical subject has no sampled covariates; give a number"
             )
+    model.require_parameters()
     numbers = np.arange(len(eta))
     values = _covariates(model, given, numbers, 0)
     return Population(model, numbers, values, eta, model.individual(values, eta), None)
@@ -230,7 +311,10 @@ def _covariates(model, given, subjects, seed):
     for name in given:
         if name not in model.covariates:
             values[name] = _numbers(given[name], name, len(subjects))
+    numbers = [name for name, value in given.items() if not isinstance(value, str)]
     _check_range(model, values)
+    numbers += add_body_surface(values, given)
+    warn_outside(model, values, numbers)
     return values
 
 
@@ -247,11 +331,19 @@ def _numbers(given, name, n):
 def _check_range(model, values):
     """Raise ValueError where a covariate has a value that no subject can have."""
     powers = {effect.covariate for effect in model.covariate_effects if effect.form == "power"}
+    logs = {effect.covariate for effect in model.covariate_effects if effect.form == "log_power"}
     for name, value in values.items():
         if (name in BODY_SIZE or name in powers) and np.any(value <= 0):
             raise ValueError(f"covariate {name}: a value is not above 0")
+        if name in logs and np.any(value <= 1):
+            raise ValueError(
+                f"covariate {name}: a value is not above 1 {model.covariates[name].unit}, and its "
+                "effect is one of its logarithm"
+            )
         entry = model.covariates.get(name)
         indicator = entry and not entry.unit and entry.reference == 0 and entry.default == 0
+        if entry and entry.occasion and np.any((value < 1) | (value % 1 != 0)):
+            raise ValueError(f"covariate {name} ({entry.meaning}): 1, 2, ... is wanted")
         if indicator and not np.all(np.isin(value, (0.0, 1.0))):
             raise ValueError(f"covariate {name} ({entry.meaning}): 0 or 1 is wanted")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.arrival import arrival, changes_of, lags
+from bcellsim.covariates import PER, amounts, origin_of_body_surface
 from bcellsim.engine import STATUS, Events, Solution, solve
 from bcellsim.engine import events as ev
 from bcellsim.library import load_model, load_regimen
@@ -21,7 +24,6 @@ from bcellsim.units import days
 if TYPE_CHECKING:
     import xarray as xr
 
-_PER = {"mg/kg": "WT", "mg/m2": "BSA"}
 _MOST_TIMES = 1_000_000
 
 
@@ -174,7 +176,7 @@ def solve_regimen(
     Doses at or after `doses_until` (by default `until`) are not given.
     """
     cut = until if doses_until is None else doses_until
-    events = compile_events(population.model, regimen, population, cut)
+    events = compile_events(population.model, regimen, population, cut, horizon=until)
     return solve_events(population, events, times, until=until, on_failure=on_failure, **options)
 
 
@@ -205,8 +207,18 @@ def solve_events(
     return solution
 
 
-def compile_events(model: Model, regimen: Regimen, population: Population, until: float) -> Events:
-    """Turn a regimen into the engine's events, per subject where doses depend on body size.
+def compile_events(
+    model: Model,
+    regimen: Regimen,
+    population: Population,
+    until: float,
+    *,
+    horizon: float | None = None,
+) -> Events:
+    """Turn a regimen into the engine's events, per subject where body sizes or lags differ.
+
+    Doses at or after `until` are not given; of those given, some may arrive after `horizon`, the
+    end of the integration (by default `until`), and are left out.
 
     Raises
     ------
@@ -222,12 +234,29 @@ def compile_events(model: Model, regimen: Regimen, population: Population, until
     expanded = regimen.expand(until)
     for event in expanded:
         _check_event(model, event, population)
-    n = len(population)
-    sized = {e.unit for e in expanded if e.kind == "dose"} & set(_PER)
-    if not sized:
-        return Events.from_rows([_rows(model, expanded, {})], np.zeros(n, dtype=np.int64))
-    sizes = [{unit: population.covariates[_PER[unit]][i] for unit in sized} for i in range(n)]
-    return Events.from_rows([_rows(model, expanded, size) for size in sizes], np.arange(n))
+    doses = [event for event in expanded if event.kind == "dose"]
+    own = {unit: population.covariates[PER[unit]] for unit in {e.unit for e in doses} & set(PER)}
+    own |= lags(population, doses)
+    subjects, schedule = [{}], np.zeros(len(population), dtype=np.int64)
+    if own:
+        columns = np.column_stack(list(own.values()))
+        table, schedule = np.unique(columns, axis=0, return_inverse=True)
+        subjects = [dict(zip(own, row, strict=True)) for row in table.tolist()]
+    end = until if horizon is None else horizon
+    changes = _occasion_rows(population, end)
+    events = Events.from_rows(
+        [changes + _rows(model, expanded, values, end) for values in subjects],
+        schedule.reshape(-1),
+    )
+    # The model's clock counts from the first dose, also where that arrives with a lag.
+    first = min((dose.time for dose in doses), default=np.inf)
+    return replace(events, clock=np.full(len(subjects), first))
+
+
+def _occasion_rows(population, until):
+    """Return the changes of occasion; at a dose they come first, so that it belongs to the new."""
+    begins = enumerate(population.occasions[1:], start=1)
+    return [(day, ev.OCCASION, k, 0.0, -1) for k, day in begins if day <= until]
 
 
 def _check_event(model, event, population):
@@ -258,18 +287,13 @@ def _check_event(model, event, population):
                 f"model {model.name}: a subject with {covariate.name} = 1 is dosed "
                 f"{covariate.route}, not {event.route}; its parameters do not cross routes"
             )
-    size = _PER.get(event.unit)
-    if size and size not in population.covariates:
-        raise ValueError(
-            f"a dose in {event.unit} needs covariate {size}, which the subjects do not have; give "
-            f"it with the covariates of the population"
-        )
+    amounts([event], population.covariates, len(population))
 
 
-def _rows(model, expanded, size):
+def _rows(model, expanded, own, end):
     """Return the engine's rows (time, kind, index, value, scale) of expanded events."""
     structure = model.structure
-    rows, infusions, changes = [], {}, {}
+    rows, infusions, changes = [], {}, changes_of(structure, expanded)
     for event in expanded:
         if event.kind == "dose":
             route = structure.routes[event.route]
@@ -277,23 +301,20 @@ def _rows(model, expanded, size):
             scale = -1
             if route.bioavailability:
                 scale = structure.parameters.index(route.bioavailability)
-            amount = _amount(event, size)
+            time, factor = arrival(structure, event, own, changes)
+            amount = factor * _amount(event, own)
             if event.duration:
-                end = event.time + event.duration
-                span = (event.time, end, amount / event.duration)
+                span = (time, time + event.duration, amount / event.duration)
                 infusions.setdefault((state, scale), []).append(span)
-            else:
-                rows.append((event.time, ev.DOSE, state, amount, scale))
+            elif time <= end:
+                rows.append((time, ev.DOSE, state, amount, scale))
         elif event.kind == "multiply":
             state = structure.states.index(event.target)
             rows.append((event.time, ev.MULTIPLY, state, event.factor, -1))
-        elif event.kind == "modify":
-            index = structure.parameters.index(event.target)
-            span = (event.time, event.time + event.duration, event.factor)
-            changes.setdefault(index, []).append(span)
-        else:
+        elif event.kind == "reset":
+            # It ends the infusions given before it, and cancels what has not arrived.
+            rows = [row for row in rows if row[0] <= event.time]
             rows.append((event.time, ev.RESET, 0, 0.0, -1))
-            # It ends the infusions given before it.
             for key, spans in infusions.items():
                 infusions[key] = [(a, min(b, event.time), rate) for a, b, rate in spans]
     for (state, scale), spans in infusions.items():
@@ -303,9 +324,9 @@ def _rows(model, expanded, size):
     return rows
 
 
-def _amount(event, size):
+def _amount(event, own):
     """Return the dose [mg], per body size and capped where the event says so."""
-    amount = event.amount * size.get(event.unit, 1.0)
+    amount = event.amount * own.get(event.unit, 1.0)
     return amount if event.cap is None else min(amount, event.cap)
 
 
@@ -332,11 +353,16 @@ def provenance(model: Model, population: Population | None = None) -> dict:
         "title": model.title,
         "citation": model.citation,
         "doi": model.doi,
-        "status": model.status + (" (experimental)" if model.experimental else ""),
+        "status": model.label(),
         "bcellsim": installed,
     }
     if population is not None and population.seed is not None:
         facts["seed"] = population.seed
+    if population is not None and len(population.occasions) > 1:
+        facts["occasions"] = list(population.occasions)
+    body_surface = origin_of_body_surface(population.covariates) if population else ""
+    if body_surface:
+        facts["body_surface"] = body_surface
     return facts
 
 
@@ -350,14 +376,6 @@ def as_dataset(model, plans, people, times, until, solutions) -> xr.Dataset:
     import xarray as xr
 
     names = [plan.name for plan in plans]
-    doses = [plan.doses(until) for plan in plans]
-    width = max(map(len, doses), default=0)
-    table = np.full((2, len(plans), width), np.nan)
-    for i, given in enumerate(doses):
-        table[0, i, : len(given)] = [event.time for event in given]
-        table[1, i, : len(given)] = [
-            event.amount if event.unit == "mg" else np.nan for event in given
-        ]
     dims = ("regimen", "subject", "time")
     data = {
         name: (
@@ -369,8 +387,7 @@ def as_dataset(model, plans, people, times, until, solutions) -> xr.Dataset:
         for j, name in enumerate(model.structure.outputs)
     }  # fmt: skip
     about = {"unit": "day", "units": "day"}
-    data["dose_time"] = (("regimen", "dose"), table[0], {**about, "long_name": "Time of dose"})
-    data["dose_amount"] = (("regimen", "dose"), table[1], {"unit": "mg", "long_name": "Dose"})
+    data |= _doses([plan.doses(until) for plan in plans], people, about)
     status = np.stack([solution.status for solution in solutions])
     meaning = "; ".join(f"{code}: {sentence}" for code, sentence in STATUS.items())
     data["status"] = (dims[:2], status, {"long_name": "Solver status", "codes": meaning})
@@ -380,3 +397,20 @@ def as_dataset(model, plans, people, times, until, solutions) -> xr.Dataset:
         "time": ("time", times, {**about, "long_name": "Time since first dose"}),
     }
     return xr.Dataset(data, coords)
+
+
+def _doses(doses, people, about):
+    """Return the variables of the doses; amounts differ by subject where they are per body size."""
+    width = max(map(len, doses), default=0)
+    times = np.full((len(doses), width), np.nan)
+    mg = np.full((len(doses), len(people), width), np.nan)
+    for i, given in enumerate(doses):
+        times[i, : len(given)] = [event.time for event in given]
+        mg[i, :, : len(given)] = amounts(given, people.covariates, len(people))
+    dims = ("regimen", "subject", "dose")
+    if all(event.unit == "mg" for given in doses for event in given):
+        dims, mg = ("regimen", "dose"), mg[:, 0]
+    return {
+        "dose_time": (("regimen", "dose"), times, {**about, "long_name": "Time of dose"}),
+        "dose_amount": (dims, mg, {"unit": "mg", "units": "mg", "long_name": "Dose"}),
+    }

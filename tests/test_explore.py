@@ -6,6 +6,7 @@ import time
 from importlib import import_module
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bcellsim import Event, Regimen, explore, grid, load_regimen, sample_population, simulate
@@ -130,11 +131,14 @@ def test_doses_are_counted_before_until(people):
     assert [float(t.cumulative_dose[0]) for t in counts] == [80, 100]
 
 
-def test_a_dose_per_area_has_no_sum():
-    people = sample_population(CHEN, 5, seed=1)
-    row = explore(CHEN, "375 mg/m2 iv", people, below=10, until=100).iloc[0]
-    assert row.n_doses == 1
-    assert np.isnan(row.cumulative_dose)
+def test_doses_per_area_are_summed_in_mg():
+    people = sample_population(CHEN, covariates=pd.DataFrame({"BSA": [0.8, 1.2, 2.0]}), seed=1)
+    plan = "375 mg/m2 max 500 mg iv at 0 d, 7 d"
+    row = explore(CHEN, plan, people, below=10, until=100).iloc[0]
+    assert row.n_doses == 2
+    assert row.cumulative_dose == pytest.approx((600 + 900 + 1000) / 3)
+    each = explore(CHEN, plan, people, below=10, until=100, per_subject=True)
+    assert list(each.cumulative_dose) == pytest.approx([600, 900, 1000])
 
 
 def test_shares_agree_with_daily_trajectories(people):

@@ -14,21 +14,22 @@ ROOT = Path(importlib.util.find_spec("bcellsim.names").origin).parent
 
 #: Groups from the bottom to the top; a name is a module or a folder of the package.
 ORDER = [
-    {"names", "draws", "units"},
+    {"names", "draws", "units", "formula"},
     {"event"},
     {"structures", "regimen"},
     {"rule"},
-    {"card"},
+    {"card", "published"},
     {"model", "engine"},
-    {"library"},
+    {"library", "covariates", "dimensions", "scripts"},
     {"population"},
+    {"arrival"},
     {"simulate", "metrics", "observations"},
     {"adaptive"},
     {"fit"},
     {"forecast"},
-    {"explore"},
+    {"explore", "soundness"},
     {"redose", "sweep", "check"},
-    {"plot"},
+    {"plot", "catalog"},
     {"__init__"},  # gathers the names of all; only the command line may import it
     {"report", "cli", "__main__"},
 ]

@@ -31,9 +31,24 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 Subjects = Annotated[
     int | None, typer.Option("--subjects", min=1, help="Number of virtual patients.")
 ]
+Patients = Annotated[
+    Path | None,
+    typer.Option(
+        "--patients", help="CSV table of covariates, a row a patient, instead of --subjects."
+    ),
+]
 Covariates = Annotated[
     list[str] | None,
-    typer.Option("--covariate", help='A covariate, as in "WT=82" or "BSA=study"; repeatable.'),
+    typer.Option(
+        "--covariate",
+        help='A covariate, as in "WT=82" or "BSA=study"; repeatable. "study" samples them all.',
+    ),
+]
+Structures = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--structure", help="Python file with a structure of your own, which a .toml file names."
+    ),
 ]
 ModelName = Annotated[str, typer.Option("--model", help="A name of `models`, or a .toml file.")]
 Drawn = Annotated[list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")]
@@ -66,23 +81,29 @@ def models(json: Json = False):
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="A model or regimen by name, a .toml file, or doses.")
-    ],
+        str | None,
+        typer.Argument(
+            help="A model, regimen, drug or structure by name, a .toml file, or doses; "
+            "without it all are listed."
+        ),
+    ] = None,
+    structure: Structures = None,
     json: Json = False,
 ):
-    """Print a model card, or the doses of a regimen."""
-    verbs.show(name, json)
+    """Print a model card, the doses of a regimen, a drug, the equations of a structure."""
+    verbs.show(name, structure, json)
 
 
 @app.command()
 def check(
     name: Annotated[str | None, typer.Argument(help="A model, or a .toml file.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Check the whole library.")] = False,
+    structure: Structures = None,
     json: Json = False,
     quiet: Quiet = False,
 ):
     """Compare a model with the published results in its file."""
-    verbs.check(name, every, json, quiet)
+    verbs.check(name, every, structure, json, quiet)
 
 
 @app.command()
@@ -94,8 +115,10 @@ def simulate(
     ],
     until: Annotated[str, typer.Option("--until", help='End, as in "2y".')],
     subjects: Subjects = None,
+    patients: Patients = None,
     every: Annotated[str, typer.Option("--every", help="Spacing of the output.")] = "1 d",
     covariate: Covariates = None,
+    structure: Structures = None,
     below: Drawn = None,
     seed: Seed = None,
     out: Out = None,
@@ -127,6 +150,7 @@ def fit(
         float | None, typer.Option("--sigma", help="SD of the log of the counts.")
     ] = None,
     covariate: Covariates = None,
+    structure: Structures = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Which ID to fit.")] = None,
     lloq: Annotated[
         str | None, typer.Option("--lloq", help="Lower limit of quantification [cells/uL].")
@@ -154,6 +178,7 @@ def explore(
     below: Below,
     until: Annotated[str, typer.Option("--until", help='Horizon, as in "2y".')],
     subjects: Subjects = None,
+    patients: Patients = None,
     dose: Annotated[
         list[str] | None,
         typer.Option("--dose", help='A maintenance dose, as in "20 mg sc"; repeatable.'),
@@ -208,6 +233,7 @@ def explore(
         str, typer.Option("--follow-up", help="Time simulated on without doses.")
     ] = "0 d",
     covariate: Covariates = None,
+    structure: Structures = None,
     seed: Seed = None,
     out: Out = None,
     overwrite: Overwrite = False,
@@ -217,6 +243,6 @@ def explore(
 ):
     """Compare dosing schedules on the same virtual patients."""
     settings = {key: value for key, value in locals().items() if key != "json"}
-    if subjects is None and find is None:
-        raise typer.BadParameter("give --subjects; only --find can choose the number")
+    if subjects is None and patients is None and find is None:
+        raise typer.BadParameter("give --subjects or --patients; only --find can choose the number")
     verbs.explore(settings, json)

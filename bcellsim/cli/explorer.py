@@ -106,13 +106,14 @@ def tables(settings: dict, table, runs, ask) -> dict:
     import pandas as pd
 
     import bcellsim as bc
+    from bcellsim.cli.people import dose_table
 
     cost = "n_doses" if table["cumulative_dose"].isna().any() else "cumulative_dose"
     found = {"schedules": bc.pareto(table, cost=cost)}
     fixed = [run for run in runs if isinstance(run.plan, bc.Regimen)]
     if fixed:
         found["doses"] = pd.concat(
-            [r.plan.table(settings["until"]).assign(regimen=r.plan.name) for r in fixed]
+            [dose_table([run.plan], settings["until"], run.people) for run in fixed]
         )
     decided = [
         [frame.assign(regimen=run.plan.name) for frame in bc.follow_rule(

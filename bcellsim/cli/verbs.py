@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json as json_module
 import math
 import os
@@ -22,41 +23,40 @@ def installed_version() -> str:
 def models(as_json: bool) -> None:
     """List the models."""
     import bcellsim as bc
+    from bcellsim.cli.cards import aligned
 
     table = bc.list_models()
     if as_json:
         _print_json(_records(table))
     else:
-        print(_text(table))
+        print(aligned(table))
 
 
-def show(name: str, as_json: bool) -> None:
-    """Print a model card or the doses of a regimen."""
-    import bcellsim as bc
-    from bcellsim.library import model_names, regimen_names
-    from bcellsim.names import unknown
+def show(name: str | None, structures, as_json: bool) -> None:
+    """Print the card of a model, regimen, drug or structure; without a name list them all."""
+    from bcellsim.cli.cards import aligned, card, listing
 
-    stem = name.partition(":")[0]
-    if name in regimen_names() or any(c.isspace() for c in name.strip()):
-        regimen = bc.load_regimen(name)
+    _register(structures)
+    if name is None:
+        tables = listing()
         if as_json:
-            _print_json({"regimen": regimen.name, "doses": _records(regimen.table())})
+            _print_json({kind: _records(table) for kind, table in tables.items()})
         else:
-            print(regimen)
+            print("\n\n".join(f"{kind}\n{aligned(table)}" for kind, table in tables.items()))
         return
-    if stem not in model_names() and ".toml" not in name:
-        raise ValueError(unknown("model or regimen", name, [*model_names(), *regimen_names()]))
-    model = bc.load_model(name)
+    text, facts = card(name)
     if as_json:
-        _print_json({**model.summary(), "parameters": model.typical(), "card": str(model)})
+        _print_json({key: _jsonable(value) for key, value in facts.items()})
     else:
-        print(model)
+        print(text)
 
 
-def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:
-    """Run the checks of one model or of all; exit 1 when one that is gated fails."""
+def check(name: str | None, every: bool, structures, as_json: bool, quiet: bool) -> None:
+    """Check one model or all; exit 1 when a check fails or a status is not true."""
     import bcellsim as bc
+    from bcellsim.cli.checks import failures, report, untrue
 
+    _register(structures)
     if (name is None) == (not every):
         raise ValueError("give a model, or --all")
     if name and name.endswith(".csv"):
@@ -66,33 +66,29 @@ def check(name: str | None, every: bool, as_json: bool, quiet: bool) -> None:
     with _progress("checks", quiet) as progress:
         table = bc.check_library(progress=progress) if every else bc.check_model(
             name, progress=progress)  # fmt: skip
-    failed = int((table["verdict"] == "FAILS").sum()) if len(table) else 0
     if as_json:
         rows = _records(table)
         _print_json(rows if every else {**table.attrs, "checks": rows})
     else:
-        if len(table):
-            print(_text(table.drop(columns=["source", "statistic", "claimed", "supported"])))
-        print(f"{len(table)} checks, {failed} failed")
-    wrong = table[table["claimed"] != table["supported"]].drop_duplicates("model")
-    for row in wrong.itertuples():
-        print(
-            f"{row.model}: the file claims status {row.claimed}, its checks support "
-            f"{row.supported}",
-            file=sys.stderr,
-        )
-    if failed:
+        print(report(table))
+    wrong = untrue(table)
+    for sentence in wrong:
+        print(sentence, file=sys.stderr)
+    if wrong or failures(table):
         sys.exit(1)
 
 
 def simulate(settings: dict, as_json: bool) -> None:
     """Simulate and print quantiles of the counts."""
     import bcellsim as bc
+    from bcellsim.cli.people import dose_lines, dose_table
     from bcellsim.simulate import described
 
     levels = _levels(settings)
     with _output(settings) as out:
         model = bc.load_model(settings["model"])
+        if levels:  # of the count
+            model.require_output("bcell")
         plans = [bc.load_regimen(text) for text in settings["regimen"]]
         people = _population(model, settings)
         with _progress("subjects", settings["quiet"]) as progress:
@@ -104,18 +100,22 @@ def simulate(settings: dict, as_json: bool) -> None:
         settings = {**settings, "seed": people.seed}
         if out:
             out.table("summary", summary, index=False)
-            out.table("doses", _doses(plans, settings["until"]), index=False)
+            out.table("doses", dose_table(plans, settings["until"], people), index=False)
             data.to_netcdf(out.file("trajectories.nc"), engine="h5netcdf")
             out.figure("trajectories", bc.plot.trajectories(data, below=levels))
-            out.record("simulate", settings, {"provenance": data.attrs}, [model.path])
+            facts = {"provenance": data.attrs}
+            out.record("simulate", settings, facts, model.files() + _files(settings))
     if as_json:
         rows = _records(summary)
         _print_json({**data.attrs, "n_subjects": len(people), "summary": rows})
         return
-    shown = summary[summary["output"] == "bcell"].drop(columns=["output", "unit"])
+    followed = "bcell" if "bcell" in data else str(summary["output"].iloc[0])
+    shown = summary[summary["output"] == followed].drop(columns=["output", "unit"])
     step = max(1, int(summary["time"].nunique() // 26))
     times = sorted(summary["time"].unique())[::step]
-    print(f"{described(data.attrs)}, {_people(people)}; B cells [cells/uL]")
+    about = data[followed].attrs
+    print(f"{described(data.attrs)}, {_people(people)}; {about['long_name']} [{about['unit']}]")
+    _print_lines(dose_lines(plans, settings["until"], people))
     print(_text(shown[shown["time"].isin(times)]))
 
 
@@ -146,8 +146,8 @@ def fit(settings: dict, as_json: bool) -> None:
             out.table("curves", fitted.curves, index=False)
             out.file("report.txt").write_text(fitted.report() + "\n", encoding="utf-8")
             out.figure("fit", bc.plot.fit(fitted, below=levels))
-            out.record("fit", settings, {"provenance": provenance(model)},
-                       [model.path, settings["data"]])  # fmt: skip
+            facts = {"provenance": provenance(model)}
+            out.record("fit", settings, facts, model.files() + _files(settings))
     if as_json:
         _print_json(fitted.to_json())
     else:
@@ -162,7 +162,7 @@ def explore(settings: dict, as_json: bool) -> None:
     _levels(settings)
     settings["model"] = settings["model"][0] if len(settings["model"]) == 1 else settings["model"]
     with _output(settings) as out:
-        table = _found(settings, out) if settings["find"] else _compared(settings, out)
+        table, lines = (_found if settings["find"] else _compared)(settings, out)
     facts = table.attrs
     if as_json:
         about = {key: facts[key] for key in ("model", "citation", "status", "until")}
@@ -173,6 +173,7 @@ def explore(settings: dict, as_json: bool) -> None:
     n = table["n_subjects"].max()
     print(f"{described(facts)}, {n} virtual patients, seed {settings['seed']}, "
           f"until {settings['until']}")  # fmt: skip
+    _print_lines(lines)
     print(_text(explorer.readable(table)))
     if settings["find"]:
         print(facts["answer"])
@@ -186,19 +187,22 @@ def _found(settings, out):
     if not isinstance(settings["model"], str):
         raise ValueError("--find takes one --model")
     model = bc.load_model(settings["model"])
-    people = _population(model, settings) if settings["subjects"] else None
+    given = settings["subjects"] or settings["patients"]
+    people = _population(model, settings) if given else None
     table = explorer.search(settings, model, people)
     settings["seed"] = table.attrs.get("seed")
     if out:
         out.table("candidates", table, index=False)
-        out.record("explore", settings, {"provenance": table.attrs}, [model.path])
-    return table
+        files = model.files() + _files(settings)
+        out.record("explore", settings, {"provenance": table.attrs}, files)
+    return table, []
 
 
 def _compared(settings, out):
     """Compare the schedules asked for, and write the tables."""
     import bcellsim as bc
     from bcellsim.cli import explorer
+    from bcellsim.cli.people import dose_lines
     from bcellsim.draws import check_seed
     from bcellsim.explore.compare import read_runs
 
@@ -222,9 +226,25 @@ def _compared(settings, out):
         of_grid = table[table["interval"].notna()]
         if len(of_grid) and len(models) == 1 and not settings["by"]:
             out.figure("heatmap", bc.plot.heatmap(of_grid))
-        paths = [model.path for model in models]
-        out.record("explore", settings, {"provenance": table.attrs}, paths)
-    return table
+        files = [path for model in models for path in model.files()] + _files(settings)
+        out.record("explore", settings, {"provenance": table.attrs}, files)
+    groups = {}
+    for run in read_runs(models, plans, people, settings["seed"]):
+        if isinstance(run.plan, bc.Regimen):
+            groups.setdefault(run.model.name, (run.people, []))[1].append(run.plan)
+    lines = [dose_lines(some, settings["until"], them) for them, some in groups.values()]
+    return table, list(dict.fromkeys(itertools.chain.from_iterable(lines)))
+
+
+def _print_lines(lines):
+    for line in lines:
+        print(line)
+
+
+def _files(settings):
+    """Return the files, beside that of the model, that a run reads."""
+    named = [settings[key] for key in ("data", "patients") if settings.get(key)]
+    return [*named, *(settings["structure"] or ())]
 
 
 def _levels(settings):
@@ -235,13 +255,14 @@ def _levels(settings):
 
 
 def _population(model, settings):
-    from bcellsim.population import sample_population, typical_subject
+    from bcellsim.cli.people import population
 
-    if settings["subjects"] is None:
-        return typical_subject(model, _numbers(settings["covariate"], ()))
-    covariates = _numbers(settings["covariate"], ("study", "reference"))
-    return sample_population(
-        model, settings["subjects"], covariates=covariates or "reference", seed=settings["seed"]
+    given = settings["covariate"]
+    sampled = settings["subjects"] or settings["patients"]
+    words = ("study", "reference") if sampled else ()
+    covariates = "study" if given == ["study"] else _numbers(given, words)
+    return population(
+        model, settings["subjects"], settings["patients"], covariates, settings["seed"]
     )
 
 
@@ -269,18 +290,26 @@ def _numbers(given, words):
     return numbers
 
 
+def _register(structures):
+    """Make the structures of the user's own files known."""
+    from bcellsim.scripts import load_structures
+
+    for path in structures or ():
+        load_structures(path)
+
+
 @contextlib.contextmanager
 def _output(settings):
     """Yield the output directory asked for, or None."""
+    _register(settings["structure"])
     if settings["out"] is None:
         yield None
         return
     from bcellsim.cli.output import OutputDirectory
 
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files, whatever screen there is
-    inputs = [settings[key] for key in ("data",) if key in settings]
-    named = settings.get("model", ())
-    inputs += [named] if isinstance(named, str) else named
+    named = settings["model"]
+    inputs = [*([named] if isinstance(named, str) else named), *_files(settings)]
     with OutputDirectory(settings["out"], overwrite=settings["overwrite"], inputs=inputs) as out:
         yield out
     print(f"wrote {settings['out']}", file=sys.stderr)
@@ -322,12 +351,6 @@ def _summary(data):
     return pd.concat(rows, ignore_index=True)
 
 
-def _doses(plans, until):
-    import pandas as pd
-
-    return pd.concat([plan.table(until).assign(regimen=plan.name) for plan in plans])
-
-
 def _people(people):
     seed = f", seed {people.seed}" if people.seed is not None else ""
     return f"{len(people)} virtual patients{seed}" if len(people) > 1 else "typical subject"
@@ -341,6 +364,13 @@ def _text(table):
 def _records(table):
     """Return rows as plain data: not reached and not defined are None."""
     return [{key: _plain(value) for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _jsonable(value):
+    """Return a table as rows, a mapping with what is not known as None, or the value itself."""
+    if hasattr(value, "columns"):
+        return _records(value)
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _plain(value):

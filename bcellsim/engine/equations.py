@@ -8,7 +8,7 @@ from bcellsim.structures import Structure
 
 
 class Equations:
-    """A structure's equations as graphs.
+    """A structure's equations as graphs; `places` is filled with where each value is computed.
 
     Raises
     ------
@@ -16,8 +16,8 @@ class Equations:
         If they cannot be lowered; the sentence says which line and why.
     """
 
-    def __init__(self, structure: Structure):
-        self.structure = structure
+    def __init__(self, structure: Structure, places: dict | None = None):
+        self.structure, self.places = structure, places
         self.n, self.m = len(structure.states), len(structure.outputs)
         self.slopes = self._trace(structure.rhs, "dy", "t", "y", "p", "u")
         self.outputs = self._trace(structure.observe, "out", "t", "y", "p")
@@ -37,15 +37,16 @@ class Equations:
             if name != "t"
         }
         if function in (self.structure.to_amounts, self.structure.from_amounts):
-            trace(function, vectors["y"], Vector("p", length["p"]))
+            trace(function, vectors["y"], Vector("p", length["p"]), places=self.places)
         elif written == "y":
             vectors["y"] = Vector("y", self.n, readable=False)
-            trace(function, vectors["p"], vectors["y"])
+            trace(function, vectors["p"], vectors["y"], places=self.places)
         else:
             trace(
                 function,
                 *(TIME if name == "t" else vectors[name] for name in read),
                 vectors[written],
+                places=self.places,
             )
         items = vectors[written].items
         if None in items:

@@ -44,7 +44,7 @@ class _FaultError(Exception):
 _NOTHING = object()
 
 
-def trace(function: Callable, *arguments) -> object:
+def trace(function: Callable, *arguments, places: dict[Node, str] | None = None) -> object:
     """Follow a function and return its value; vectors among the arguments are written in place.
 
     Parameters
@@ -52,6 +52,8 @@ def trace(function: Callable, *arguments) -> object:
     function : callable
         A plain Python function, defined in a file.
     *arguments : Node or Vector
+    places : dict, optional
+        Filled with where each result is computed first: file, line, function and expression.
 
     Raises
     ------
@@ -60,7 +62,7 @@ def trace(function: Callable, *arguments) -> object:
         which file and why.
     """
     vectors = [a for a in arguments if isinstance(a, Vector)]
-    value = _Reader(function, vectors, depth=0).call(arguments, {})
+    value = _Reader(function, vectors, 0, {} if places is None else places).call(arguments, {})
     for vector in vectors:
         vector.items = [None if isinstance(item, _Unset) else item for item in vector.items]
     return value
@@ -90,8 +92,9 @@ def _definition(function):
 class _Reader:
     """Follows one call of one function."""
 
-    def __init__(self, function, vectors, depth):
+    def __init__(self, function, vectors, depth, places):
         self.function, self.vectors, self.depth = function, vectors, depth
+        self.places = places
         self.tree, self.before = _definition(function)
         closed = inspect.getclosurevars(function)
         self.outside = {**closed.builtins, **closed.globals, **closed.nonlocals}
@@ -110,11 +113,7 @@ class _Reader:
         except _FaultError as fault:
             if fault.node is None and self.depth:
                 raise
-            line = self.before + getattr(fault.node, "lineno", 1)
-            raise ValueError(
-                f"{self.function.__code__.co_filename}, line {line}, function "
-                f"{self.function.__name__}: {fault.message}"
-            ) from None
+            raise ValueError(f"{self.at(fault.node)}: {fault.message}") from None
         return None if value is _NOTHING else value
 
     # Statements. A block returns what the function returns, or `_NOTHING`.
@@ -251,7 +250,15 @@ class _Reader:
         value = method(expression)
         if isinstance(value, _Unset):
             raise _FaultError(expression, self.unset(expression, value))
+        if isinstance(value, Node) and value.op not in ("number", "input"):
+            self.places.setdefault(value, f"{self.at(expression)}: `{ast.unparse(expression)}`")
         return value
+
+    def at(self, node):
+        """Return file, line and function of a piece of the source."""
+        line = self.before + getattr(node, "lineno", 1)
+        name = self.function.__name__
+        return f"{self.function.__code__.co_filename}, line {line}, function {name}"
 
     def unset(self, expression, value):
         """Return the sentence about a name that one branch of an `if` leaves without a number."""
@@ -400,7 +407,9 @@ class _Reader:
             if self.depth > 50:
                 raise _FaultError(expression, f"{function.__name__} calls itself without end")
             try:
-                return _Reader(function, self.vectors, self.depth + 1).call(arguments, named)
+                return _Reader(function, self.vectors, self.depth + 1, self.places).call(
+                    arguments, named
+                )
             except _FaultError as fault:
                 raise _FaultError(expression, fault.message) from None
         if not isinstance(function, str) or named:

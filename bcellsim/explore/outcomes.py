@@ -10,6 +10,7 @@ from numbers import Real
 import numpy as np
 
 from bcellsim.adaptive import Followed, follow
+from bcellsim.covariates import amounts
 from bcellsim.metrics import METRICS, Question, measure, tallies
 from bcellsim.model import Model
 from bcellsim.population import Population
@@ -196,10 +197,10 @@ def _solve(plan, people, levels, recovery, span, seed, threads, progress):
         plan, people, _NO_TIMES, until=span.until + span.follow_up, doses_until=span.until,
         outputs=(), tallies=asked, threads=threads, backend="compiled", progress=progress,
     )  # fmt: skip
-    total, n = plan.cumulative_dose(span.until), len(people)
+    n = len(people)
     dosing = {
         "n_doses": np.full(n, len(given)),
-        "cumulative_dose": np.full(n, np.nan if total is None else total),
+        "cumulative_dose": amounts(plan.doses(span.until), people.covariates, n).sum(axis=1),
         "n_visits": np.full(n, len(np.unique(given))),
     }
     return [(q, measure(solution.tally, q, outputs, n), dosing) for q in questions]

@@ -92,12 +92,22 @@ def fit_individual(
     if prior not in ("model", None):
         raise ValueError(f'prior = {prior!r}: "model" or None is wanted')
     table = observations if hasattr(observations, "columns") else read_observations(observations)
+    start = dict(start or {})
+    model = _completed(model, fixed, start)
     problem = _Problem(model, one_subject(table, subject), prior, fixed, sigma, covariates)
-    problem.begin(start or {})
+    problem.begin(start)
     problem.require_rows()
     runs = [_minimise(problem, point, _COARSE) for point in problem.starting_points()]
     best = problem.vector(min(runs, key=lambda run: run.chisqr).params)
     return Fit.of(problem, _minimise(problem, best, _FINE), runs)
+
+
+def _completed(model, fixed, start):
+    """Return a partial model with what is missing in it: values that are fixed, or their start."""
+    values = {**start, **(dict(fixed) if isinstance(fixed, Mapping) else {})}
+    model = model.completed({name: values[name] for name in model.absent() if values.get(name)})
+    model.require_parameters()
+    return model
 
 
 def _minimise(problem, point, search):
@@ -176,6 +186,12 @@ class _Problem:
             if name not in names and value is not None:
                 names.append(name)
         free = [n for n in names if n not in self.fixed and (not self.prior or n in effects.names)]
+        for lag in {route.lag for route in self.model.structure.routes.values()} & set(names):
+            if lag in free or self.fixed[lag] is not None:  # its doses would move
+                raise ValueError(
+                    f"model {self.model.name}: a fit keeps {lag} at its typical value; give "
+                    f'fixed=["{lag}"]'
+                )
         if not free:
             raise ValueError("every parameter is fixed; there is nothing to fit")
         return names, free
@@ -202,12 +218,20 @@ class _Problem:
     def _sigma(self, output, given):
         """Return the SD of an output: the one given, or the model's proportional one."""
         error = self.model.residual_error.get(output)
-        if output not in given and not (error and error.prop_sd):
+        if output in given:
+            return given[output]
+        if not error:
             raise ValueError(
                 f"model {self.model.name} has no published error of {output}; give sigma, the SD "
                 "of its logarithm"
             )
-        return given.get(output) or error.prop_sd
+        try:
+            return error.log_normal_sd()
+        except ValueError as reason:
+            raise ValueError(
+                f"model {self.model.name}, error of {output}: {reason}; give sigma, the SD of its "
+                "logarithm"
+            ) from None
 
     def _prepare(self):
         rows, outputs = self.rows, self.model.structure.outputs

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from bcellsim.library.build import build_model
+from bcellsim.library.combine import combine_models
 from bcellsim.library.schema import DrugFile, ModelFile, RegimenFile
 from bcellsim.library.tables import located, read_table
 from bcellsim.model import Drug, Model
@@ -15,6 +16,8 @@ from bcellsim.names import unknown
 from bcellsim.regimen import Regimen
 
 __all__ = [
+    "combine",
+    "drug_names",
     "list_models",
     "list_regimens",
     "load_drug",
@@ -42,6 +45,11 @@ def regimen_names() -> list[str]:
     return _names("regimens")
 
 
+def drug_names() -> list[str]:
+    """Return the names of the drugs in the library."""
+    return _names("drugs")
+
+
 @cache
 def _references() -> dict[str, dict[str, str]]:
     text = (_FOLDER / "references.bib").read_text(encoding="utf-8")
@@ -66,9 +74,15 @@ def reference(key: str) -> dict[str, str]:
 
 def load_drug(name: str) -> Drug:
     """Return a drug of the library; raise ValueError naming the nearest one."""
-    if name not in _names("drugs"):
-        raise ValueError(unknown("drug", name, _names("drugs")))
-    file = read_table(_FOLDER / "drugs" / f"{name}.toml", DrugFile)
+    if name not in drug_names():
+        raise ValueError(unknown("drug", name, drug_names()))
+    return _drug(read_table(_FOLDER / "drugs" / f"{name}.toml", DrugFile))
+
+
+def _drug(file):
+    """Return the drug that a model file names, or describes itself."""
+    if isinstance(file, str):
+        return load_drug(file)
     return Drug(
         file.name, file.target, tuple(file.routes), file.molar_mass, file.source, file.notes
     )
@@ -81,7 +95,8 @@ def load_model(name: str | Path | Model) -> Model:
     ----------
     name : str or Path
         A name of `list_models` or the path of a ``.toml`` file, with ``:variant`` behind it where
-        the file has variants.
+        the file has variants; or a combination of such, ``"pk+response"``, with ``~`` behind the PK
+        the model whose variability it borrows (see `combine`).
 
     Returns
     -------
@@ -102,6 +117,8 @@ def load_model(name: str | Path | Model) -> Model:
     if isinstance(name, Model):
         return name
     own = re.fullmatch(r"(.*\.toml)(?::([^:/\\]+))?", str(name))
+    if not (own and Path(own[1]).is_file()) and re.search(r"[+~]", str(name)):
+        return _combination(str(name))
     if own:
         path, variant = Path(own[1]), own[2] or ""
         if not path.is_file():
@@ -114,13 +131,73 @@ def load_model(name: str | Path | Model) -> Model:
     return _load_file(path, variant)
 
 
+def _combination(name):
+    """Return the combination that a name such as ``pk~variability+response`` stands for."""
+    rest, _, response = name.partition("+")
+    pk, _, variability = rest.partition("~")
+    if not pk or name.endswith(("+", "~")) or "~" in response:
+        raise ValueError(
+            f'"{name}" is not a combination: "pk+response", "pk~variability" or '
+            '"pk~variability+response" is wanted'
+        )
+    return combine(pk, response or None, pk_variability=variability or None)
+
+
+def combine(
+    pk: str | Path | Model,
+    response: str | Path | Model | None = None,
+    *,
+    pk_variability: str | Path | Model | None = None,
+    name: str | None = None,
+) -> Model:
+    """Combine the PK of one model with the B-cell response of another: an unpublished model.
+
+    The PK block comes whole from one source and the response block whole from one source, each with
+    its own variability, covariate effects and residual error; parameters are never mixed. The
+    structure is the registered one that has this PK and this response. The card says which part
+    comes from where. Wherever a model is named, ``"pk+response"`` and ``"pk~variability+response"``
+    mean the same.
+
+    Parameters
+    ----------
+    pk : Model, str or Path
+        Model whose PK is taken.
+    response : Model, str or Path, optional
+        Model whose B-cell response is taken, such as one's own file with a ``turnover`` structure
+        and ``missing = ["pk"]``; without it the PK stands alone.
+    pk_variability : Model, str or Path, optional
+        Model from which a PK without published variability borrows it, on request only.
+    name : str, optional
+        Name of the combination; made of the names by default.
+
+    Returns
+    -------
+    Model
+        Of status ``unpublished combination``.
+
+    Raises
+    ------
+    ValueError
+        If no structure has this PK and this response, names clash, or nothing can be borrowed.
+
+    Examples
+    --------
+    >>> combine("gibiansky2021_ocrelizumab", "chen2024_rituximab").status
+    'unpublished combination'
+    """
+    given = (pk, response, pk_variability)
+    return combine_models(*(None if x is None else load_model(x) for x in given), name)
+
+
 def _load_file(path: Path, variant: str) -> Model:
     file = read_table(path, ModelFile)
     with located(path, "name"):
         if file.name != path.stem:
             raise ValueError(f'"{file.name}" is not the name of the file, "{path.stem}"')
     with located(path, "drug"):
-        drug = load_drug(file.drug)
+        drug = _drug(file.drug)
+        if not isinstance(file.drug, str) and drug.name in drug_names():
+            raise ValueError(f'drug "{drug.name}" is in the library; write drug = "{drug.name}"')
     with located(path, "citation"):
         doi = reference(file.citation).get("doi", "") if file.citation else ""
     return build_model(file, drug, doi, variant, path)

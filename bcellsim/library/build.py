@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from bcellsim.formula import Formula
 from bcellsim.library.schema import ModelFile
 from bcellsim.library.tables import located
+from bcellsim.library.variability import plausible_variance, random_effects
 from bcellsim.model import (
     Check,
     Covariate,
@@ -17,12 +18,14 @@ from bcellsim.model import (
     Drug,
     Model,
     Parameter,
-    RandomEffects,
     ResidualError,
 )
 from bcellsim.names import unknown
-from bcellsim.structures import PARAMETERS, get_structure
+from bcellsim.structures import OUTPUTS, PARAMETERS, STRUCTURES, get_structure
 from bcellsim.units import convert
+
+#: What can be missing beside a parameter. `pk`: every parameter of the structure's PK.
+MISSING = ("pk", "variability", "residual_error", "covariate_effects")
 
 
 def build_model(file: ModelFile, drug: Drug, doi: str, variant: str, path: Path) -> Model:
@@ -51,16 +54,23 @@ def build_model(file: ModelFile, drug: Drug, doi: str, variant: str, path: Path)
         structure = get_structure(file.structure)
     if variant and variant not in file.variants:
         raise ValueError(f"{path}: {unknown('variant', variant, file.variants)}")
+    definitions = _definitions(file, structure, at)
+    where = ("variants", variant) if variant else ("iiv",)
+    correlations = file.variants[variant].correlations if variant else None
     model = Model(
         name=f"{file.name}:{variant}" if variant else file.name,
         title=file.title,
         structure=structure,
         drug=drug,
-        parameters=_parameters(file, structure, drug, at),
-        random_effects=_random_effects(file, variant, at),
+        parameters=_parameters(file, structure, definitions, drug, at),
+        definitions=definitions,
+        random_effects=random_effects(
+            file.iiv, list(file.parameters), file.source, at, where, correlations
+        ),
+        occasion_effects=random_effects(file.iov, list(file.parameters), file.source, at, ("iov",)),
         covariates=_covariates(file, at),
         covariate_effects=_covariate_effects(file, at),
-        residual_error=_residual_errors(file, structure, at),
+        residual_error=_residual_errors(file, structure, drug, at),
         citation=file.citation,
         doi=doi,
         read_in=file.read_in,
@@ -71,21 +81,41 @@ def build_model(file: ModelFile, drug: Drug, doi: str, variant: str, path: Path)
         notes=file.notes,
         variant=variant,
         variants={key: entry.description for key, entry in file.variants.items()},
-        missing=tuple(file.missing),
+        missing=_missing(file, structure, definitions, at),
         experimental=file.experimental,
-        checks=tuple(_check(entry) for entry in file.checks),
+        checks=_checks(file, at),
         path=str(path),
     )
     _require_parameters(model, at)
     return model
 
 
-def _parameters(file, structure, drug, at):
+def _definitions(file, structure, at):
+    """Return the formulas of the structure's parameters, each in the right unit."""
+    found = {}
+    units = {name: entry.unit for name, entry in PARAMETERS.items()}
+    for name, text in file.definitions.items():
+        with at("definitions", name):
+            if name not in structure.parameters:
+                raise ValueError(unknown("parameter", name, structure.parameters))
+            if name in file.parameters:
+                raise ValueError(f"{name} stands in [parameters] as well; give one of them")
+            formula = Formula(text)
+            for used in formula.names:
+                if used not in PARAMETERS:
+                    raise ValueError(unknown("parameter", used, PARAMETERS))
+            formula.check_unit(units, PARAMETERS[name].unit)
+        found[name] = formula
+    return found
+
+
+def _parameters(file, structure, definitions, drug, at):
+    allowed = [*structure.parameters, *(n for f in definitions.values() for n in f.names)]
     found = {}
     for name, entry in file.parameters.items():
         with at("parameters", name):
-            if name not in structure.parameters:
-                raise ValueError(unknown("parameter", name, structure.parameters))
+            if name not in allowed:
+                raise ValueError(unknown("parameter", name, allowed))
         with at("parameters", name, "unit"):
             value = convert(
                 entry.value, entry.unit, PARAMETERS[name].unit, molar_mass=drug.molar_mass
@@ -94,66 +124,46 @@ def _parameters(file, structure, drug, at):
             if value < 0:
                 raise ValueError(f"{entry.value:g} is negative")
         source = entry.source or file.source
+        source += f" (read in {entry.read_in})" if entry.read_in else ""
         found[name] = Parameter(value, entry.value, entry.unit, entry.fixed, source)
     return found
 
 
+def _missing(file, structure, definitions, at):
+    """Return what is missing: its name, and what the file says of it."""
+    found = {}
+    used = [name for formula in definitions.values() for name in formula.names]
+    known = [*dict.fromkeys([*structure.parameters, *used]), *MISSING]
+    for i, text in enumerate(file.missing):
+        name, _, what = (part.strip() for part in text.partition(":"))
+        with at("missing", i):
+            if name not in known:
+                raise ValueError(unknown("thing to be missing", name, known))
+            if name in file.parameters:
+                raise ValueError(f"{name} is said to be missing, but stands in [parameters]")
+            if name == "pk" and not structure.pk:
+                raise ValueError(f"structure {structure.name} has no PK apart from its B cells")
+            if name == "variability" and file.iiv.model_extra:
+                raise ValueError("the variability is said to be missing, but there is [iiv]")
+        names = _of_pk(structure) if name == "pk" else [name]
+        found |= dict.fromkeys(names, what)
+    return found
+
+
+def _of_pk(structure):
+    """Return the parameters of a structure's PK, those that have no neutral value."""
+    pk = STRUCTURES[structure.pk]
+    return [name for name in pk.parameters if name not in pk.defaults]
+
+
 def _require_parameters(model, at):
-    structure = model.structure
-    optional = {*structure.defaults, *(n for ns in structure.route_parameters.values() for n in ns)}
-    absent = [n for n in structure.parameters if n not in optional and n not in model.parameters]
-    if absent and not model.missing:
+    absent = [name for name in model.absent() if name not in model.missing]
+    if absent:
         with at("parameters"):
-            raise ValueError(f"structure {structure.name} also needs {', '.join(absent)}")
-
-
-def _variance(entry):
-    """Return the variance of eta; w^2 = ln(1 + CV^2) for a log-normal coefficient of variation."""
-    if entry.scale == "variance":
-        return entry.value
-    if entry.scale == "sd":
-        return entry.value**2
-    cv = entry.value / 100.0
-    return math.log1p(cv**2) if entry.scale == "cv_lognormal" else cv**2
-
-
-def _random_effects(file, variant, at):
-    names = tuple(file.iiv)
-    for name in names:
-        with at("iiv", name):
-            if name not in file.parameters:
-                raise ValueError(unknown("parameter", name, file.parameters))
-    covariance = np.diag([_variance(entry) for entry in file.iiv.values()])
-    where = ("variants", variant) if variant else ("iiv",)
-    correlations = file.variants[variant].correlations if variant else file.correlations
-    seen = set()
-    for i, entry in enumerate(correlations):
-        with at(*where, "correlations", i):
-            _check_pair(entry.pair, names, seen)
-        seen.add(frozenset(entry.pair))
-        a, b = (names.index(name) for name in entry.pair)
-        covariance[a, b] = covariance[b, a] = entry.value * math.sqrt(
-            covariance[a, a] * covariance[b, b]
-        )
-    if len(names) and np.linalg.eigvalsh(covariance).min() <= 0:
-        with at(*where):
-            raise ValueError("the covariance matrix is not positive definite")
-    return RandomEffects(
-        names=names,
-        distributions=tuple(entry.distribution for entry in file.iiv.values()),
-        covariance=covariance,
-        sources=tuple(entry.source or file.source for entry in file.iiv.values()),
-    )
-
-
-def _check_pair(pair, names, seen):
-    for name in pair:
-        if name not in names:
-            raise ValueError(unknown("parameter with variability", name, names))
-    if pair[0] == pair[1]:
-        raise ValueError(f"the correlation of {pair[0]} with itself is 1 and cannot be given")
-    if frozenset(pair) in seen:
-        raise ValueError(f"the correlation of {pair[0]} and {pair[1]} is given twice")
+            raise ValueError(
+                f"structure {model.structure.name} also needs {', '.join(absent)}: give them, or "
+                "name them in missing"
+            )
 
 
 def _covariates(file, at):
@@ -167,6 +177,7 @@ def _covariates(file, at):
 
 
 def _covariate_effects(file, at):
+    found, seen = [], set()
     for i, entry in enumerate(file.covariate_effects):
         with at("covariate_effects", i, "parameter"):
             if entry.parameter not in file.parameters:
@@ -174,24 +185,60 @@ def _covariate_effects(file, at):
         with at("covariate_effects", i, "covariate"):
             if entry.covariate not in file.covariates:
                 raise ValueError(unknown("covariate", entry.covariate, file.covariates))
-    return tuple(
-        CovariateEffect(**{**entry.model_dump(), "source": entry.source or file.source})
-        for entry in file.covariate_effects
-    )
+            if (entry.parameter, entry.covariate) in seen:
+                raise ValueError(
+                    f"the effect of {entry.covariate} on {entry.parameter} is given twice"
+                )
+        seen.add((entry.parameter, entry.covariate))
+        fields = {**entry.model_dump(), "source": entry.source or file.source}
+        found.append(CovariateEffect(**fields))
+    return tuple(found)
 
 
-def _residual_errors(file, structure, at):
-    for name in file.residual_error:
+def _residual_errors(file, structure, drug, at):
+    found = {}
+    for name, entry in file.residual_error.items():
         with at("residual_error", name):
             if name not in structure.outputs:
                 raise ValueError(unknown("output", name, structure.outputs))
-    return {
-        name: ResidualError(**{**entry.model_dump(), "source": entry.source or file.source})
-        for name, entry in file.residual_error.items()
-    }
+        with at("residual_error", name, "unit"):
+            unit = OUTPUTS[name].unit
+            factor = convert(1.0, entry.unit or unit, unit, molar_mass=drug.molar_mass)
+        with at("residual_error", name, "iiv"):
+            variance = plausible_variance(entry.iiv) if entry.iiv else 0.0
+        found[name] = _residual_error(entry, factor, variance, entry.source or file.source)
+    return found
 
 
-def _check(entry):
-    fields = entry.model_dump()
-    fields["population"] = fields["population"] or {}
-    return Check(**fields)
+def _residual_error(entry, factor, variance, source):
+    """Return a residual error; `factor` turns its unit into that of the output."""
+    prop = entry.prop_sd or (entry.prop_cv or 0.0) / 100.0 or math.sqrt(entry.prop_variance or 0.0)
+    add = entry.add_sd or math.sqrt(entry.add_variance or 0.0)
+    return ResidualError(
+        prop_sd=prop,
+        add_sd=add * factor,
+        log_sd=entry.log_sd or 0.0,
+        form=entry.form,
+        low_sd=entry.low_sd or 0.0,
+        high_sd=entry.high_sd or 0.0,
+        half=(entry.half or 0.0) * factor,
+        variance=variance,
+        factors=entry.factors,
+        source=source,
+    )
+
+
+def _checks(file, at):
+    counts = Counter()
+    for i, entry in enumerate(file.checks):
+        counts[entry.id] += 1
+        with at("checks", i, "id"):
+            if counts[entry.id] > 1:
+                raise ValueError(f'two checks are named "{entry.id}"')
+        with at("checks", i, "formula"):
+            if entry.formula or entry.metric == "formula":
+                Formula(entry.formula)
+    return tuple(
+        Check(**{**entry.model_dump(), "population": dict(entry.population or {})})
+        for entry in file.checks
+    )

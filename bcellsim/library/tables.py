@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_type_hints
 
 from pydantic import BaseModel, ValidationError
 
@@ -29,7 +30,7 @@ def read_table(path: Path, schema: type[BaseModel]) -> BaseModel:
     except UnicodeDecodeError:
         raise ValueError(f"{path}: not a text file (UTF-8)") from None
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: not valid TOML: {error}") from None
+        raise ValueError(_syntax(path, text, str(error))) from None
     try:
         return schema.model_validate(data)
     except ValidationError as error:
@@ -110,17 +111,33 @@ def _place(path, text, keys):
     return f"{path}, line {line}, {dotted}" if line else f"{path}, {dotted}"
 
 
+def _syntax(path, text, message):
+    """Return what the parser says, with the line first and the key that stands in it."""
+    found = re.search(r"\(at line (\d+), column \d+\)", message)
+    if not found:
+        return f"{path}: not valid TOML: {message}"
+    line = int(found[1])
+    lines = text.splitlines()
+    written = lines[line - 1] if line <= len(lines) else ""
+    key = re.match(r"""\s*(?:([\w."'-]+)\s*=|\[+\s*([\w.\s"'-]+))""", written)
+    name = f", {(key[1] or key[2]).strip()}" if key else ""
+    if "overwrite" in message or "twice" in message:
+        message = f"it is given twice: {message}"
+    return f"{path}, line {line}{name}: not valid TOML: {message}"
+
+
 def _sentence(path, text, data, schema, error):
     problems = error.errors()
     # A misspelt key shows both as an extra and as a missing one: the extra says what was written.
     problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     kind, loc = problem["type"], problem["loc"]
-    # The schema moves the correlations out of the table in which they are written.
-    keys = _written(data, ("iiv", *loc) if loc[:1] == ("correlations",) else loc)
+    keys = _written(data, loc)
     if kind == "extra_forbidden":
         message = unknown("key", str(keys[-1]), _fields(schema, loc[:-1]))
     elif kind == "missing":
         keys, message = (*keys, loc[-1]), "this key is required and is not there"
+    elif kind == "value_error":  # a sentence of our own
+        message = str(problem["ctx"]["error"])
     else:
         message = f"{problem['msg'][0].lower()}{problem['msg'][1:]} (given: {problem['input']!r})"
     return f"{_place(path, text, keys)}: {message}"
@@ -141,9 +158,12 @@ def _written(data, loc):
 def _fields(schema, keys):
     """Return the keys allowed in the table at `keys`."""
     for key in keys:
-        if isinstance(key, int) or key not in schema.model_fields:
+        if isinstance(key, int):
             continue
-        found = _schema_in(schema.model_fields[key].annotation)
+        if key in schema.model_fields:
+            found = _schema_in(schema.model_fields[key].annotation)
+        else:
+            found = _schema_in(get_type_hints(schema).get("__pydantic_extra__"))
         schema = found or schema
     return list(schema.model_fields)
 
