@@ -9,6 +9,7 @@ from types import ModuleType
 
 #: Where each public name lives; a module is imported when one of its names is first used.
 _PUBLIC = {
+    "DosingRule": "rule",
     "Event": "regimen",
     "Fit": "fit",
     "METRICS": "metrics",
@@ -16,20 +17,30 @@ _PUBLIC = {
     "Population": "population",
     "Regimen": "regimen",
     "Structure": "structures",
+    "across": "explore",
     "check_library": "check",
     "check_model": "check",
     "combine": "library",
     "explore": "explore",
+    "fewest_doses": "explore",
     "fit_individual": "fit",
+    "follow_rule": "adaptive",
     "grid": "explore",
     "list_models": "library",
     "list_regimens": "library",
     "load_model": "library",
     "load_regimen": "library",
+    "longest_interval": "explore",
+    "pareto": "explore",
     "read_observations": "observations",
     "register_structure": "structures",
     "sample_population": "population",
     "simulate": "simulate",
+    "simulate_rule": "adaptive",
+    "smallest_dose": "explore",
+    "survival": "explore",
+    "switch": "explore",
+    "what_if": "explore",
 }
 
 __all__ = [*sorted(_PUBLIC), "plot"]

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 #: What a draw is for; the number is part of the counter, so it must never change.
 PURPOSES = {
     "eta": 1, "covariate": 2, "residual": 3, "uncertainty": 4, "start": 5, "occasion": 6,
+    "assay": 7, "missed": 8,
 }  # fmt: skip
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)

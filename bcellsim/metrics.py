@@ -26,8 +26,8 @@ class Question:
         Levels of the count [cells/uL].
     opens, closes : float
         The window [day].
-    doses : float array
-        Times of the doses [day].
+    doses : float array (n_doses,) or (n_subjects, n_doses)
+        Times of the doses [day], ascending: of all, or of each subject, then NaN at the end.
     follow_up : float
         Time simulated after the window without doses, for the time to repletion [day].
     """
@@ -40,9 +40,29 @@ class Question:
     follow_up: float = 0.0
 
     @property
-    def first_dose(self) -> float:
-        """Return the day of the first dose; 0 without."""
-        return self.doses[0] if len(self.doses) else 0.0
+    def first_dose(self) -> np.ndarray:
+        """Return the day of the first dose, () or (n_subjects,); NaN without."""
+        return self._edge(0)
+
+    @property
+    def last_dose(self) -> np.ndarray:
+        """Return the day of the last dose, () or (n_subjects,); NaN without."""
+        given = np.isfinite(self.doses).sum(axis=-1)
+        return self._edge(np.maximum(given - 1, 0))
+
+    def _edge(self, which):
+        if not self.doses.shape[-1]:
+            return np.full(self.doses.shape[:-1], np.nan)
+        which = np.broadcast_to(which, self.doses.shape[:-1])
+        return np.take_along_axis(self.doses, which[..., None], axis=-1)[..., 0]
+
+    def followed(self) -> dict[str, np.ndarray]:
+        """Return when each time to an event is censored, on the clock of that time [day]."""
+        return {
+            "time_to_depletion": self.closes - self.first_dose,
+            "time_to_repletion": self.closes + self.follow_up - self.last_dose,
+            "time_to_escape": np.asarray(self.closes - self.opens),
+        }
 
 
 class Metric(NamedTuple):
@@ -58,6 +78,9 @@ class Metric(NamedTuple):
     output: str
     ask: Callable[[Question], tuple[Tally | None, Callable[[np.ndarray], np.ndarray]]]
 
+
+# Rounding of a time within a step [day].
+_SAME_TIME = 1e-9
 
 #: Every metric by name, in the order of tables.
 METRICS: dict[str, Metric] = {}
@@ -113,7 +136,13 @@ def _above(question):
 
 
 def _lowest(question):
-    return Tally("lowest", "bcell", question.first_dose, question.closes)
+    return Tally("lowest", "bcell", _from(question.first_dose), question.closes)
+
+
+def _from(day):
+    """Return when a tally opens: a day, or that of each subject; 0 where there is none."""
+    day = np.nan_to_num(day)
+    return tuple(day.tolist()) if day.ndim else float(day)
 
 
 @metric(unit="", goal="max")
@@ -138,11 +167,9 @@ def suppressed_fraction(question: Question):
 @metric(unit="day", goal="min")
 def time_to_depletion(question: Question):
     """Ask for the time from the first dose to the first crossing below the threshold [day]."""
-    if not len(question.doses):
-        return None, lambda found: np.full(len(found), np.inf)
-    first = question.doses[0]
-    asked = Tally("below", "bcell", first, question.closes, question.threshold)
-    return asked, lambda found: found[:, 0] - first
+    first = question.first_dose
+    asked = Tally("below", "bcell", _from(first), question.closes, question.threshold)
+    return asked, lambda found: np.where(np.isnan(first), np.inf, found[:, 0] - first)
 
 
 @metric(unit="day", goal="max")
@@ -152,11 +179,25 @@ def time_to_repletion(question: Question):
     The return counts after the count has been below the level following that dose; never below:
     NaN. Not returned by the end of the follow-up: infinite.
     """
-    if not len(question.doses):
-        return None, lambda found: np.full(len(found), np.nan)
-    last, end = question.doses[-1], question.closes + question.follow_up
-    asked = Tally("below", "bcell", last, end, question.recovery)
+    last, end = question.last_dose, question.closes + question.follow_up
+    asked = Tally("below", "bcell", _from(last), end, question.recovery)
     return asked, lambda found: np.where(np.isfinite(found[:, 0]), found[:, 1] - last, np.nan)
+
+
+@metric(unit="day", goal="max")
+def time_to_escape(question: Question):
+    """Ask for the time from the opening of the window to the first count above the threshold [day].
+
+    0 where it is above already; infinite where it is suppressed throughout.
+    """
+    opens = question.opens
+    asked = Tally("below", "bcell", opens, question.closes, question.threshold)
+
+    def value(found):
+        # A later first time at or below means that the count was above at the opening.
+        return np.where(found[:, 0] > opens + _SAME_TIME, 0.0, found[:, 1] - opens)
+
+    return asked, value
 
 
 @metric(unit="cells/uL", goal="min")
@@ -168,7 +209,7 @@ def nadir(question: Question):
 @metric(unit="day")
 def time_of_nadir(question: Question):
     """Ask for the time of the lowest count, from the first dose [day]."""
-    return _lowest(question), lambda found: found[:, 1] - question.first_dose
+    return _lowest(question), lambda found: found[:, 1] - np.nan_to_num(question.first_dose)
 
 
 @metric(unit="mg/L*day", output="conc")
@@ -187,8 +228,11 @@ def c_max(question: Question):
 def c_trough(question: Question):
     """Ask for the lowest total concentration just before a dose in the window [mg/L].
 
-    The first dose has nothing before it; NaN without another dose in the window.
+    The first dose has nothing before it; NaN without another dose in the window, and where each
+    subject has doses of its own (the engine marks the same times for all).
     """
+    if question.doses.ndim > 1:
+        return None, lambda found: found[:, 0]
     inside = (question.doses >= question.opens) & (question.doses <= question.closes)
     given = question.doses[inside & (question.doses > question.doses[:1])]
     asked = Tally("marked", "conc", marks=tuple(given.tolist())) if len(given) else None

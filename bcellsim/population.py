@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -63,16 +64,30 @@ class Population:
     def __len__(self):
         return len(self.subjects)
 
-    def part(self, part: slice) -> Population:
-        """Return some of the subjects."""
+    def part(self, which: slice | np.ndarray) -> Population:
+        """Return some of the subjects, with their numbers and draws."""
         return replace(
             self,
-            subjects=self.subjects[part],
-            covariates={name: values[part] for name, values in self.covariates.items()},
-            eta=self.eta[part],
-            parameters=self.parameters[part],
-            kappa=None if self.kappa is None else self.kappa[part],
+            subjects=self.subjects[which],
+            covariates={name: values[which] for name, values in self.covariates.items()},
+            eta=self.eta[which],
+            parameters=self.parameters[which],
+            kappa=None if self.kappa is None else self.kappa[which],
         )
+
+    def require_one_occasion(self, what: str) -> None:
+        """Raise ValueError if parameters change between occasions, which `what` cannot follow."""
+        if self.parameters.ndim > 2:
+            raise ValueError(
+                f"{what} cannot be followed in subjects whose parameters change by occasion; "
+                "sample them without occasions"
+            )
+
+    def numbers(self) -> np.ndarray:
+        """Return the numbers by which draws of the subjects are keyed: their own, or of names."""
+        if np.issubdtype(self.subjects.dtype, np.integer) and np.all(self.subjects >= 0):
+            return self.subjects
+        return np.array([zlib.crc32(str(name).encode()) for name in self.subjects])
 
     def table(self):
         """Return a DataFrame: covariates, then individual parameters.
@@ -221,6 +236,25 @@ def individual_subject(model: Model, covariates: Mapping | None, eta: np.ndarray
     numbers = np.arange(len(eta))
     values = _covariates(model, given, numbers, 0)
     return Population(model, numbers, values, eta, model.individual(values, eta), None)
+
+
+def with_covariate(population: Population, name: str, value: float) -> Population:
+    """Return the same subjects, of whom all have another value of a covariate.
+
+    Raises
+    ------
+    ValueError
+        If it is not a covariate of the model, or no subject can have that value.
+    """
+    model = population.model
+    population.require_one_occasion("another value of a covariate")
+    known = {**dict.fromkeys(BODY_SIZE), **model.covariates}
+    if name not in known:
+        raise ValueError(f"model {model.name}: {unknown('covariate', name, known)}")
+    values = {**population.covariates, name: _numbers(value, name, len(population))}
+    _check_range(model, values)
+    parameters = model.individual(values, population.eta)
+    return replace(population, covariates=values, parameters=parameters)
 
 
 def _check_size(n):

@@ -165,6 +165,10 @@ class Regimen:
         """Return single doses in time order, those before `until`."""
         return Regimen(tuple(e for e in self.events if e.kind == "dose")).expand(until)
 
+    def day_of(self, dose: int) -> float:
+        """Return the day of dose number `dose`."""
+        return self._locate(dose)[2]
+
     def n_doses(self, until: float | str | None = None) -> int:
         """Return the number of doses before `until`."""
         return len(self.doses(until))
@@ -254,6 +258,52 @@ class Regimen:
         )[:number]
         require(len(doses) == number, f"there is no dose {number}; number of doses: {len(doses)}")
         return Counter(i for _, i in doses[:-1]), doses[-1][1], doses[-1][0]
+
+
+def single_dose(text: str) -> Event:
+    """Return the event of a dose without a time of its own, such as ``"20 mg sc"``."""
+    events = Regimen.parse(text).events
+    if len(events) != 1 or events[0].every is not None or events[0].time:
+        raise ValueError(f'dose "{text}": one dose and its route is wanted, without a time (at)')
+    return events[0]
+
+
+def maintained(
+    dose: Event, every: float, loading: Regimen | None = None, start: float | str | None = None
+) -> Regimen:
+    """Return loading doses, then a dose repeated every so many days without end.
+
+    Parameters
+    ----------
+    dose : Event
+        The maintenance dose.
+    every : float
+        Interval [day].
+    loading : Regimen, optional
+        Doses before it.
+    start : float or str, optional
+        Time of the first maintenance dose [day]; by default `every` after the first loading dose,
+        or 0 without loading.
+
+    Raises
+    ------
+    ValueError
+        If the first maintenance dose is before 0 or not later than the last loading dose.
+    """
+    begin = (loading.first_dose + every if loading else 0.0) if start is None else start
+    begin = days(begin, "start")
+    require(begin >= 0, f"start = {begin:g} d is before 0")
+    repeated = Regimen((replace(dose, time=begin, every=every, count=None),))
+    if loading is None:
+        return repeated
+    require(not loading.is_open, "the loading doses are open-ended; write them with `at` or `x N`")
+    last = loading.doses()[-1].time
+    require(
+        begin > last,
+        f"every {format_time(every)}: the first maintenance dose at {begin:g} d is not later than "
+        f"the last loading dose at {last:g} d; give start",
+    )
+    return loading + repeated
 
 
 def _parse_item(item):

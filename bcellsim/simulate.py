@@ -100,7 +100,7 @@ def simulate(
                 rtol=rtol, atol=atol, threads=threads, progress=done,
             )
         )  # fmt: skip
-    result = _dataset(model, plans, people, times, until, solutions)
+    result = as_dataset(model, plans, people, times, until, solutions)
     used = {name: getattr(solutions[0], name) for name in ("backend", "rtol", "atol")}
     used["n_stiff"] = int(sum(solution.stiff.sum() for solution in solutions))
     result.attrs.update(provenance(model, people), **used)
@@ -114,6 +114,8 @@ def as_population(model, population, *, seed=None) -> Population:
     """Return the population given, one of the size given, or the typical subject."""
     if population is None:
         return typical_subject(model)
+    if hasattr(population, "columns"):
+        return sample_population(model, covariates=population, seed=seed)
     if not isinstance(population, Population):
         return sample_population(model, population, seed=seed)
     if population.model.structure is not model.structure or population.model.name != model.name:
@@ -173,10 +175,28 @@ def solve_regimen(
 
     Doses at or after `doses_until` (by default `until`) are not given.
     """
-    model = population.model
     cut = until if doses_until is None else doses_until
-    events = compile_events(model, regimen, population, cut, horizon=until)
-    solution = solve(model.structure, population.parameters, events, times, until=until, **options)
+    events = compile_events(population.model, regimen, population, cut, horizon=until)
+    return solve_events(population, events, times, until=until, on_failure=on_failure, **options)
+
+
+def solve_events(
+    population: Population,
+    events: Events,
+    times: np.ndarray,
+    *,
+    on_failure: str = "raise",
+    **options,
+) -> Solution:
+    """Solve compiled events for a population; `options` are those of `bcellsim.engine.solve`.
+
+    Raises
+    ------
+    RuntimeError
+        If a subject could not be solved and `on_failure` is ``"raise"``.
+    """
+    structure = population.model.structure
+    solution = solve(structure, population.parameters, events, times, **options)
     failed = np.flatnonzero(solution.status)
     if len(failed) and on_failure == "raise":
         i = failed[0]
@@ -351,7 +371,8 @@ def described(facts: Mapping) -> str:
     return f"{facts['model']} ({facts['citation'] or 'no publication'}, {facts['status']})"
 
 
-def _dataset(model, plans, people, times, until, solutions):
+def as_dataset(model, plans, people, times, until, solutions) -> xr.Dataset:
+    """Return solutions, one a regimen, as outputs over (regimen, subject, time)."""
     import xarray as xr
 
     names = [plan.name for plan in plans]

@@ -117,6 +117,13 @@ CASES = [
     ("time_to_repletion", LOW, question(), np.inf),
     ("time_to_repletion", VALLEY, question(doses=()), np.nan),
     ("time_to_repletion", joined((0, 4, lambda t: 5.0), (4, 9, lambda t: 15.0)), question(0, 9), 4),
+    # escape, from the opening of the window
+    ("time_to_escape", VALLEY, question(3, 20), RISE - 3),
+    ("time_to_escape", VALLEY, question(2.5, 20), 0),  # above at the opening
+    ("time_to_escape", VALLEY, question(3, 14), np.inf),
+    ("time_to_escape", HIGH, question(), 0),
+    ("time_to_escape", LOW, question(), np.inf),
+    ("time_to_escape", joined((0, 4, lambda t: 5.0), (4, 9, lambda t: 15.0)), question(1, 9), 3),
     # nadir
     ("nadir", VALLEY, question(), 1),
     ("nadir", VALLEY, question(closes=4.0), 5),
@@ -260,3 +267,34 @@ def test_where_the_steps_lie_does_not_matter(shape, extra):
             continue  # two equal minima, or a peak at the threshold, decide differently
         again = measure({"bcell": other, "conc": other}, asked)[name]
         assert again == pytest.approx(values, abs=2e-3, nan_ok=True), name
+
+
+# --- doses of each subject -----------------------------------------------------------------------
+
+OWN = np.array([[0.0, 5.0, np.nan], [2.0, np.nan, np.nan], [np.nan] * 3, [0.0, 3.0, 9.0]])
+
+
+def test_doses_of_each_subject_are_those_of_one():
+    functions = [lambda t: 20 - t, lambda t: 4 + 0 * t, lambda t: 12 + 0 * t, lambda t: 2 + t]
+    both = course(functions[0], EDGES, *functions[1:])
+    asked = question(2, 19, threshold=9.5, follow_up=1.0)
+    asked = Question(asked.threshold, asked.recovery, 2.0, 19.0, OWN, 1.0)
+    together, followed = measure({"bcell": both, "conc": both}, asked), asked.followed()
+    for i, function in enumerate(functions):
+        given = OWN[i][np.isfinite(OWN[i])]
+        single = Question(asked.threshold, asked.recovery, 2.0, 19.0, given, 1.0)
+        alone = course(function, EDGES)
+        for name, values in measure({"bcell": alone, "conc": alone}, single).items():
+            if name != "c_trough":
+                assert together[name][i] == pytest.approx(values[0], abs=EXACT, nan_ok=True), name
+        for name, value in single.followed().items():
+            mine = np.broadcast_to(followed[name], 4)[i]
+            assert mine == pytest.approx(float(value), nan_ok=True), name
+
+
+def test_when_a_time_is_censored():
+    followed = question(3, 20, doses=(1.0, 9.0), follow_up=5.0).followed()
+    assert {name: float(value) for name, value in followed.items()} == {
+        "time_to_depletion": 19.0, "time_to_repletion": 16.0, "time_to_escape": 17.0,
+    }  # fmt: skip
+    assert set(followed) == {name for name in METRICS if name.startswith("time_to_")}

@@ -330,3 +330,69 @@ def test_a_tally_that_was_not_asked_for():
     solution = solve(KPD, DECAY, one([]), [1.0], tallies=(Tally("lowest", "bcell"),))
     with pytest.raises(ValueError, match="not in tuple"):
         solution.tally(Tally("highest", "bcell"))
+
+
+# --- a window of each subject --------------------------------------------------------------------
+
+
+@backends
+@pytest.mark.parametrize("kind", ["above", "below", "lowest", "highest", "integral"])
+def test_windows_of_each_subject(kind, backend):
+    """As with one window for all, subject by subject; the steps end at other edges."""
+    structure, n = cases.ALL[0], 6
+    vectors, events = many(structure, n, 3)
+    edges = np.sort(np.random.default_rng(3).uniform(0.0, 400.0, (n, 2)))
+    level = float(np.median(cases.parameter(structure, "b0", vectors)))
+    own = Tally(kind, "bcell", *map(tuple, edges.T.tolist()), level)
+    found = solve(structure, vectors, events, TIMES, tallies=(own,), backend=backend)
+    for i in range(n):
+        alone = replace(own, opens=edges[i, 0], closes=edges[i, 1])
+        part = replace(events, schedule=events.schedule[i : i + 1])
+        wanted = solve(
+            structure, vectors[i : i + 1], part, TIMES, tallies=(alone,), backend=backend
+        )
+        assert np.array_equal(found.tally(own)[i], wanted.tally(alone)[0])
+
+
+def test_windows_of_a_part_of_the_subjects():
+    """The stiff fall-back, and closed forms, take some of the subjects of a task."""
+    own = Tally("lowest", "bcell", (0.0, 1.0, 2.0), 9.0)
+    assert own.part(np.array([2, 0])) == replace(own, opens=(2.0, 0.0))
+    assert own.part(np.array([True, False, True])) == replace(own, opens=(0.0, 2.0))
+    alone = replace(own, opens=0.0)
+    assert alone.part(np.array([1])) is alone
+
+
+@pytest.mark.parametrize(
+    ("window", "sentence"),
+    [
+        (((0.0, 5.0), (3.0, 4.0)), "closes at 4 d; later than it opens, at 5 d"),
+        (((0.0, 5.0), 9.0), "windows for 2 subjects, params for 3"),
+    ],
+)
+def test_what_windows_are_refused(window, sentence):
+    structure = cases.ALL[0]
+    vectors, events = many(structure, 3, 1)
+    with pytest.raises(ValueError, match=sentence):
+        solve(structure, vectors, events, TIMES, tallies=(Tally("lowest", "bcell", *window),))
+
+
+def test_marks_have_one_window():
+    with pytest.raises(ValueError, match="one window for all subjects"):
+        Tally("marked", "bcell", (0.0, 1.0), (2.0, 3.0), marks=(1.5,))
+
+
+def test_events_of_subjects_are_those_of_rows():
+    structure, n = cases.ALL[0], 12
+    events = cases.random_events(structure, n, 5)
+    rows = np.array([events.time, events.kind, events.index, events.value, events.scale])
+    subject = np.repeat(np.arange(n), np.diff(events.start))
+    mixed = np.random.default_rng(5).permutation(len(subject))
+    mixed = mixed[np.argsort(events.time[mixed], kind="stable")]
+    columns = tuple(
+        row[mixed].astype(kind)
+        for row, kind in zip(rows, (float, int, int, float, int), strict=True)
+    )
+    again = Events.of_subjects(n, subject[mixed], columns)
+    for name, array in vars(events).items():
+        assert np.array_equal(getattr(again, name), array), name

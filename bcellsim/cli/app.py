@@ -171,7 +171,13 @@ def fit(
 
 @app.command()
 def explore(
-    model: ModelName,
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            help="A name of `models`, or a .toml file; repeatable, for several drugs.",
+        ),
+    ],
     below: Below,
     until: Annotated[str, typer.Option("--until", help='Horizon, as in "2y".')],
     subjects: Subjects = None,
@@ -188,6 +194,34 @@ def explore(
     regimen: Annotated[
         list[str] | None, typer.Option("--regimen", help="A regimen to compare; repeatable.")
     ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rule",
+            help='Count-guided doses, as in "dose=20 mg sc; visit_every=4 w; at_or_above=10; '
+            'lloq=1"; repeatable.',
+        ),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Give differences from this regimen.")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", help='Group by quartiles or cuts: "WT", "WT=60,80"; repeatable.'),
+    ] = None,
+    find: Annotated[
+        str | None,
+        typer.Option("--find", help="longest_interval, smallest_dose or fewest_doses."),
+    ] = None,
+    probability: Annotated[
+        float | None, typer.Option("--probability", help="Wanted share, for --find.")
+    ] = None,
+    mc_error: Annotated[
+        float, typer.Option("--mc-error", help="Wanted Monte-Carlo error of it, for --find.")
+    ] = 0.02,
+    survival: Annotated[
+        bool, typer.Option("--survival", help="Also write Kaplan-Meier tables to --out.")
+    ] = False,
     induction: Annotated[
         str, typer.Option("--induction", help="The window opens this long after the first dose.")
     ] = "28 d",
@@ -208,6 +242,6 @@ def explore(
 ):
     """Compare dosing schedules on the same virtual patients."""
     settings = {key: value for key, value in locals().items() if key != "json"}
-    if subjects is None and patients is None:
-        raise typer.BadParameter("give --subjects or --patients")
+    if subjects is None and patients is None and find is None:
+        raise typer.BadParameter("give --subjects or --patients; only --find can choose the number")
     verbs.explore(settings, json)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json as json_module
 import math
 import os
@@ -153,38 +155,86 @@ def fit(settings: dict, as_json: bool) -> None:
 
 
 def explore(settings: dict, as_json: bool) -> None:
-    """Compare schedules and print a row each."""
-    import bcellsim as bc
-    from bcellsim.cli.people import dose_lines, dose_table
+    """Compare schedules, or search for one, and print a row each."""
+    from bcellsim.cli import explorer
     from bcellsim.simulate import described
 
-    levels = _levels(settings)
+    _levels(settings)
+    settings["model"] = settings["model"][0] if len(settings["model"]) == 1 else settings["model"]
     with _output(settings) as out:
-        model = bc.load_model(settings["model"])
-        plans = _plans(settings)
-        people = _population(model, settings)
-        with _progress("subjects", settings["quiet"]) as progress:
-            table = bc.explore(
-                model, plans, people, below=levels, until=settings["until"],
-                induction=settings["induction"], recovery=settings["recovery"],
-                follow_up=settings["follow_up"], threads=settings["threads"], progress=progress,
-            )  # fmt: skip
-        settings = {**settings, "seed": people.seed}
-        if out:
-            out.table("schedules", table, index=False)
-            out.table("doses", dose_table(plans, settings["until"], people), index=False)
-            if table["interval"].notna().any():
-                out.figure("heatmap", bc.plot.heatmap(table))
-            facts = {"provenance": table.attrs}
-            out.record("explore", settings, facts, model.files() + _files(settings))
+        table, lines = (_found if settings["find"] else _compared)(settings, out)
+    facts = table.attrs
     if as_json:
         keys = ("model", "citation", "status", "until", "body_surface")
-        about = {key: table.attrs[key] for key in keys if key in table.attrs}
-        _print_json(_records(table.assign(seed=people.seed, **about)))
+        about = {key: facts[key] for key in keys if key in facts}
+        rows = _records(table.assign(seed=settings["seed"], **about))
+        answer = {key: facts.get(key) for key in ("answer", "value", "share", "mc_se")}
+        _print_json({**answer, "candidates": rows} if settings["find"] else rows)
         return
-    print(f"{described(table.attrs)}, {_people(people)}, until {settings['until']}")
-    _print_lines(dose_lines(plans, settings["until"], people))
-    print(_text(_readable(table)))
+    n = table["n_subjects"].max()
+    print(f"{described(facts)}, {n} virtual patients, seed {settings['seed']}, "
+          f"until {settings['until']}")  # fmt: skip
+    _print_lines(lines)
+    print(_text(explorer.readable(table)))
+    if settings["find"]:
+        print(facts["answer"])
+
+
+def _found(settings, out):
+    """Run the search asked for, and write its curve."""
+    import bcellsim as bc
+    from bcellsim.cli import explorer
+
+    if not isinstance(settings["model"], str):
+        raise ValueError("--find takes one --model")
+    model = bc.load_model(settings["model"])
+    given = settings["subjects"] or settings["patients"]
+    people = _population(model, settings) if given else None
+    table = explorer.search(settings, model, people)
+    settings["seed"] = table.attrs.get("seed")
+    if out:
+        out.table("candidates", table, index=False)
+        files = model.files() + _files(settings)
+        out.record("explore", settings, {"provenance": table.attrs}, files)
+    return table, []
+
+
+def _compared(settings, out):
+    """Compare the schedules asked for, and write the tables."""
+    import bcellsim as bc
+    from bcellsim.cli import explorer
+    from bcellsim.cli.people import dose_lines
+    from bcellsim.draws import check_seed
+    from bcellsim.explore.compare import read_runs
+
+    given = settings["model"]
+    models = [bc.load_model(name) for name in ([given] if isinstance(given, str) else given)]
+    plans = explorer.plans(settings)
+    settings["seed"] = check_seed(settings["seed"])
+    people = {model.name: _population(model, settings) for model in models}
+    ask = functools.partial(
+        bc.explore, models, plans, people, below=settings["below"], until=settings["until"],
+        induction=settings["induction"], recovery=settings["recovery"],
+        follow_up=settings["follow_up"], by=explorer.by(settings), seed=settings["seed"],
+        threads=settings["threads"],
+    )  # fmt: skip
+    with _progress("subjects", settings["quiet"]) as progress:
+        table = ask(reference=settings["reference"], progress=progress)
+    if out:
+        runs = read_runs(models, plans, people, settings["seed"])
+        for name, frame in explorer.tables(settings, table, runs, ask).items():
+            out.table(name, frame, index=False)
+        of_grid = table[table["interval"].notna()]
+        if len(of_grid) and len(models) == 1 and not settings["by"]:
+            out.figure("heatmap", bc.plot.heatmap(of_grid))
+        files = [path for model in models for path in model.files()] + _files(settings)
+        out.record("explore", settings, {"provenance": table.attrs}, files)
+    groups = {}
+    for run in read_runs(models, plans, people, settings["seed"]):
+        if isinstance(run.plan, bc.Regimen):
+            groups.setdefault(run.model.name, (run.people, []))[1].append(run.plan)
+    lines = [dose_lines(some, settings["until"], them) for them, some in groups.values()]
+    return table, list(dict.fromkeys(itertools.chain.from_iterable(lines)))
 
 
 def _print_lines(lines):
@@ -203,23 +253,6 @@ def _levels(settings):
     from bcellsim.explore import thresholds
 
     return thresholds(settings["below"], "--below") if settings["below"] else []
-
-
-def _plans(settings):
-    import bcellsim as bc
-
-    plans = [bc.load_regimen(text) for text in settings["regimen"] or ()]
-    if bool(settings["dose"]) != bool(settings["every"]):
-        raise ValueError("--dose and --every go together: they make the grid of schedules")
-    if settings["dose"]:
-        intervals = [part.strip() for part in settings["every"].split(",") if part.strip()]
-        plans += bc.grid(dose=settings["dose"], every=intervals, loading=settings["loading"],
-                         start=settings["start"])  # fmt: skip
-    elif settings["loading"] or settings["start"]:
-        raise ValueError("--loading and --start belong to a grid: give --dose and --every")
-    if not plans:
-        raise ValueError("give --dose and --every, or --regimen")
-    return plans
 
 
 def _population(model, settings):
@@ -276,7 +309,8 @@ def _output(settings):
     from bcellsim.cli.output import OutputDirectory
 
     os.environ["MPLBACKEND"] = "Agg"  # figures go to files, whatever screen there is
-    inputs = [settings["model"], *_files(settings)]
+    named = settings["model"]
+    inputs = [*([named] if isinstance(named, str) else named), *_files(settings)]
     with OutputDirectory(settings["out"], overwrite=settings["overwrite"], inputs=inputs) as out:
         yield out
     print(f"wrote {settings['out']}", file=sys.stderr)
@@ -316,32 +350,6 @@ def _summary(data):
                               **columns})
             )  # fmt: skip
     return pd.concat(rows, ignore_index=True)
-
-
-def _readable(table):
-    """Return the columns of a comparison that fit a terminal, as people read them."""
-    import pandas as pd
-
-    share = [
-        f"{100 * s:.1f} ± {100 * e:.1f}"
-        for s, e in zip(
-            table["suppressed_throughout"], table["suppressed_throughout_mc_se"], strict=True
-        )
-    ]
-    return pd.DataFrame(
-        {
-            "regimen": table["regimen"],
-            "threshold": table["threshold"],
-            "throughout [%]": share,
-            "time at or below [%]": 100 * table["suppressed_fraction_mean"],
-            "days above, median": table["days_above_median"],
-            "p95": table["days_above_p95"],
-            "repletion [d], median": table["time_to_repletion_median"],
-            "reached [%]": 100 * table["time_to_repletion_reached_share"],
-            "doses": table["n_doses"],
-            "total [mg]": table["cumulative_dose"],
-        }
-    )
 
 
 def _people(people):

@@ -88,13 +88,16 @@ def _timetable(times):
 def _asked(task):
     """Return codes, outputs, levels and windows of the tallies as arrays."""
     asked = [tally for _, tally in task.tallies]
+    own = any(
+        isinstance(window, tuple) for tally in asked for window in (tally.opens, tally.closes)
+    )
+    numbers = np.empty((3, len(asked), len(task.params) if own else 1))
+    for k, tally in enumerate(asked):
+        numbers[0, k], numbers[1, k], numbers[2, k] = tally.level, tally.opens, tally.closes
     return (
         np.array([tally.code for tally in asked], dtype=np.int64),
         np.array([output for output, _ in task.tallies], dtype=np.int64),
-        *(
-            np.array([[getattr(tally, name)] for tally in asked], dtype=np.float64).reshape(-1, 1)
-            for name in ("level", "opens", "closes")
-        ),
+        *(np.ascontiguousarray(rows) for rows in numbers),
     )
 
 

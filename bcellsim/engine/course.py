@@ -60,21 +60,23 @@ class Trajectories:
         return low - beyond, high + beyond
 
     @cached_property
-    def _windows(self) -> dict[tuple[float, float], Pieces]:
+    def _windows(self) -> dict[tuple, Pieces]:
         return {}
 
-    def within(self, opens: float, closes: float) -> Pieces:
-        """Return the parts of the steps that lie in a window [day]."""
-        window = float(opens), float(closes)
+    def within(self, opens: float | tuple[float, ...], closes: float | tuple[float, ...]) -> Pieces:
+        """Return the parts of the steps that lie in a window [day], or in that of each subject."""
+        window = opens, closes
         if window not in self._windows:
-            self._windows[window] = self._cut(*window)
+            self._windows[window] = self._cut(
+                *(np.broadcast_to(edge, self.n_subjects)[self.subject] for edge in window)
+            )
         return self._windows[window]
 
     def _cut(self, opens, closes):
         end = self.time + self.width
         steps = np.flatnonzero((end > opens) & (self.time < closes))
-        low = np.clip((opens - self.time[steps]) / self.width[steps], 0.0, 1.0)
-        high = np.clip((closes - self.time[steps]) / self.width[steps], 0.0, 1.0)
+        low = np.clip((opens[steps] - self.time[steps]) / self.width[steps], 0.0, 1.0)
+        high = np.clip((closes[steps] - self.time[steps]) / self.width[steps], 0.0, 1.0)
         return Pieces(self, steps, low, high)
 
     def before(self, times: np.ndarray) -> np.ndarray:

@@ -86,6 +86,33 @@ class Events:
             schedule=np.asarray(schedule, dtype=np.int64),
         )
 
+    @classmethod
+    def of_subjects(cls, n_subjects: int, subject, columns, clock=None) -> Events:
+        """Build from columns of rows, each subject with a schedule of its own.
+
+        Parameters
+        ----------
+        n_subjects : int
+            The number of subjects.
+        subject : int array (n_rows,)
+            The subject of each row, in any order; equal times of one keep the order of the rows.
+        columns : tuple of array (n_rows,)
+            Time, kind, index, value and scale of each row.
+        clock : float array (n_subjects,), optional
+            Day from which the model's clock counts; by default that of each subject's first dose.
+        """
+        time, kind, index, value, scale = columns
+        if clock is None:
+            clock = np.full(n_subjects, np.inf)
+            given = (kind == DOSE) | (kind == RATE)
+            np.minimum.at(clock, subject[given], time[given])
+        order = np.lexsort((time, subject))
+        start = np.concatenate([[0], np.cumsum(np.bincount(subject, minlength=n_subjects))])
+        return cls(
+            start.astype(np.int64), time[order], kind[order], index[order], value[order],
+            scale[order], np.asarray(clock, dtype=np.float64), np.arange(n_subjects),
+        )  # fmt: skip
+
     def check(self, structure: Structure, n_occasions: int) -> None:
         """Raise ValueError if an event names nothing, is not a finite number or out of order."""
         length = {

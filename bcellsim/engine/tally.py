@@ -7,7 +7,7 @@ trajectory is stored, and of a recorded trajectory (`course.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,8 +35,8 @@ class Tally:
         One of `KINDS`.
     output : str
         The output.
-    opens, closes : float
-        The window [day].
+    opens, closes : float or tuple of float (n_subjects,)
+        The window [day], or that of each subject.
     level : float
         Level, for ``"above"`` and ``"below"``, in the unit of the output.
     marks : tuple of float
@@ -45,24 +45,28 @@ class Tally:
     Raises
     ------
     ValueError
-        If the kind is unknown or the window has no beginning or end.
+        If the kind is unknown, a window has no beginning or end, or marks have several windows.
     """
 
     kind: str
     output: str
-    opens: float = -np.inf
-    closes: float = np.inf
+    opens: float | tuple[float, ...] = -np.inf
+    closes: float | tuple[float, ...] = np.inf
     level: float = np.nan
     marks: tuple[float, ...] = ()
 
     def __post_init__(self):
         if self.kind not in KINDS:
             raise ValueError(unknown("tally", self.kind, KINDS))
-        if not self.opens < self.closes:
+        opens, closes = np.broadcast_arrays(self.opens, self.closes)
+        wrong = np.flatnonzero(~(opens < closes))
+        if len(wrong):
             raise ValueError(
-                f"the window of a tally closes at {self.closes:g} d; later than it opens, at "
-                f"{self.opens:g} d, is wanted"
+                f"the window of a tally closes at {closes.flat[wrong[0]]:g} d; later than it "
+                f"opens, at {opens.flat[wrong[0]]:g} d, is wanted"
             )
+        if self.kind == "marked" and opens.ndim:
+            raise ValueError("marked values have one window for all subjects")
         if self.kind in ("above", "below") and not np.isfinite(self.level):
             raise ValueError(f'a tally of the time "{self.kind}" needs a level')
 
@@ -70,3 +74,12 @@ class Tally:
     def code(self) -> int:
         """Return the code of the kind."""
         return KINDS[self.kind][0]
+
+    def part(self, subjects: np.ndarray) -> Tally:
+        """Return the tally of some subjects, in the order given."""
+        own = {
+            name: tuple(np.asarray(value)[subjects].tolist())
+            for name, value in (("opens", self.opens), ("closes", self.closes))
+            if isinstance(value, tuple)
+        }
+        return replace(self, **own) if own else self

@@ -60,6 +60,7 @@ class Task:
             end=self.end[subjects],
             times=self.times if len(self.times) == 1 else self.times[subjects],
             states=self.states[subjects] if len(self.states) else self.states,
+            tallies=tuple((output, tally.part(subjects)) for output, tally in self.tallies),
         )
 
 
@@ -83,6 +84,10 @@ def checked(
             raise ValueError(unknown("output", name, structure.outputs))
     if events.schedule.shape != (n,):
         raise ValueError(f"events are for {len(events.schedule)} subjects, params for {n}")
+    for tally in tallies:
+        for window in (tally.opens, tally.closes):
+            if isinstance(window, tuple) and len(window) != n:
+                raise ValueError(f"a tally has windows for {len(window)} subjects, params for {n}")
     events = replace(events, **{name: _own(array) for name, array in vars(events).items()})
     events.check(structure, params.shape[1])
     position = structure.outputs.index
@@ -145,10 +150,8 @@ def _states(states, n, structure):
 
 def _span(events, times, until, n):
     """Return when each subject begins (its first event or output) and ends [day]."""
-    first = np.full(len(events.clock), np.inf)
-    for s, a in enumerate(events.start[:-1]):
-        if a < events.start[s + 1]:
-            first[s] = events.time[a]
+    first, filled = np.full(len(events.clock), np.inf), np.diff(events.start) > 0
+    first[filled] = events.time[events.start[:-1][filled]]
     begin = first[events.schedule]
     if until is None:
         if times.shape[1] == 0:
