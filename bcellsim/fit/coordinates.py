@@ -100,12 +100,13 @@ class Coordinates:
                 if given is not None and np.isfinite(given):
                     limits[side] = float(scale(given)) if given > 0 else -np.inf
         if not limits["min"] < limits["max"]:
-            raise ValueError(f"parameters: {name}: min = {low} is not below max = {high}")
+            raise ValueError(f"parameters: {name}: min = {low:g} is not below max = {high:g}")
         at = float(scale(value))
         if not limits["min"] <= at <= limits["max"]:
             raise ValueError(
-                f"parameters: {name} begins at {value:g}, which is not between min = {low} and "
-                f"max = {high}"
+                f"parameters: {name} begins at {value:g}, which is not between its bounds: min "
+                f"{'none' if low is None else f'{low:g}'}, max "
+                f"{'none' if high is None else f'{high:g}'}"
             )
         self.template.add(key, at, True, **limits)
         return key
@@ -211,15 +212,19 @@ def read_settings(model: Model, names, given) -> dict[str, dict]:
     for name, said in (given or {}).items():
         if hasattr(said, "vary") and hasattr(said, "expr"):
             said = {key: getattr(said, key) for key in _SETTINGS}
-            said["value"] = None if said["expr"] else said["value"]
+            if said["expr"]:
+                said = {"expr": said["expr"]}
         elif not isinstance(said, Mapping):
             said = {"value": said}
         for key in said:
             if key not in _SETTINGS:
                 raise ValueError(f"parameters: {name}: {unknown('setting', key, _SETTINGS)}")
         said = {key: value for key, value in said.items() if value is not None}
-        if said.get("expr") and said.get("value") is not None:
-            raise ValueError(f"parameters: {name} has both a value and an expr; give one")
+        if "expr" in said and len(said) > 1:
+            raise ValueError(
+                f"parameters: {name} has an expr and {', '.join(sorted(set(said) - {'expr'}))}; "
+                "what is tied by an expression has nothing else"
+            )
         unit = PARAMETERS[name].unit if name in names and name in PARAMETERS else None
         for key in ("value", "min", "max"):
             if key in said and unit is not None and not np.isinf(_plain(said[key])):

@@ -9,10 +9,11 @@ import numpy as np
 from bcellsim.fit.problem import FINE, Problem
 
 # Change of a coordinate for second differences. On the steps of one solution the objective is a
-# smooth function: rounding leaves 1e-13 of it over the square, 1e-8; truncation the square, 1e-5.
-_CHANGE = 3e-3
-# Of the curvature scaled to a unit diagonal: directions flatter than this are not determined (the
-# noise of its entries is 1e-7), and parameters that lie in them by more than a hundredth.
+# smooth function: rounding leaves 1e-13 of it over the square. Counts near a steep threshold (a
+# Hill exponent of 10) can have valleys as narrow as 3e-3, which larger changes would step across.
+_CHANGE = 3e-4
+# Of the curvature scaled to a unit diagonal: directions flatter than this are not determined, and
+# parameters that lie in them by more than a hundredth.
 _FLAT, _SHARE = 1e-6, 1e-2
 # A coordinate this close to a bound, relative to the bounds' distance, lies on it.
 _ON_BOUND = 1e-6

@@ -19,8 +19,8 @@ from bcellsim.fit.search import CHANGE
 N_ADDED = 3
 #: An observation is named only if it lowers the standard error to this share of what it is.
 WORTH = 0.9
-# Days of the grid, and how far beyond the last observation it goes [day].
-_GRID, _AHEAD = 60, (90.0, 365.0)
+# Days of the grid, how far beyond the last observation it goes, and how far apart days are [day].
+_GRID, _AHEAD, _APART = 60, (90.0, 365.0), 7.0
 # Depleted: at or below this share of the baseline count.
 _DEPLETED = 0.1
 # A parameter without standard error counts with this one on the log scale.
@@ -42,14 +42,18 @@ def identify(problem: Problem, curvature: Curvature, weak: list[str]):
     Returns
     -------
     DataFrame
-        A row a coordinate and kind of observation: coordinate, observation, output, days (of
-        `N_ADDED` observations), se (inf where there is none), se_with, both on the coordinate's
-        scale; the best kind of each first.
+        A row a coordinate and kind of observation: coordinate, observation, output, days (of up to
+        `N_ADDED` observations, a week or more apart), se (inf where there is none), se_with, both
+        on the coordinate's scale; the best kind of each first.
     """
     import pandas as pd
 
-    times, kinds, outputs = _grid(problem, curvature)
-    slopes, predicted = _sensitivities(problem, curvature.point, times)
+    # Where nothing is known of a coordinate its estimate may lie where nothing depends on it: there
+    # the sensitivities are those of the start.
+    known = np.isfinite(np.diag(curvature.covariance))
+    point = np.where(known, curvature.point, problem.coordinates.start())
+    times, kinds, outputs = _grid(problem, point)
+    slopes, predicted = _sensitivities(problem, point, times)
     covariance = _covariance(curvature)
     rows = []
     for (output, kind), at in kinds.items():
@@ -57,12 +61,12 @@ def identify(problem: Problem, curvature: Curvature, weak: list[str]):
         information = _information(problem, output, predicted[:, o])[at]
         for name in weak:
             column = problem.coordinates.variables.index(name)
-            chosen, variance = _greedy(covariance, slopes[at, o], information, column)
-            known = np.isfinite(curvature.covariance[column, column])
+            days = times[at]
+            chosen, variance = _greedy(covariance, slopes[at, o], information, column, days)
             rows.append({
                 "coordinate": name, "observation": kind, "output": output,
-                "days": tuple(sorted({float(round(times[at][i])) for i in chosen})),
-                "se": np.sqrt(covariance[column, column]) if known else np.inf,
+                "days": tuple(sorted(float(round(days[i])) for i in chosen)),
+                "se": np.sqrt(covariance[column, column]) if known[column] else np.inf,
                 "se_with": np.sqrt(variance),
             })  # fmt: skip
     columns = ["coordinate", "observation", "output", "days", "se", "se_with"]
@@ -74,19 +78,20 @@ def identify(problem: Problem, curvature: Curvature, weak: list[str]):
     )  # fmt: skip
 
 
-def _grid(problem, curvature):
+def _grid(problem, point):
     """Return days, and by (output, kind of observation) which of them belong to it."""
     outputs = list(problem.model.structure.outputs)
     first = problem.regimen.first_dose
     ahead = np.clip(0.5 * (problem.last - first), *_AHEAD)
-    times = np.concatenate([[first - 1.0], np.linspace(first + 1.0, problem.last + ahead, _GRID)])
-    count = problem.outputs_at(times, problem.parameters(curvature.point[None]))[
+    before = first - 1.0 - _APART * np.arange(N_ADDED)[::-1]
+    times = np.concatenate([before, np.linspace(first + 1.0, problem.last + ahead, _GRID)])
+    count = problem.outputs_at(times, problem.parameters(point[None]))[
         0, :, outputs.index("bcell")]  # fmt: skip
     before = times < first
     depleted = ~before & (count <= _DEPLETED * count[0])
     rising = ~before & ~depleted & (np.gradient(count, times) > 0)
     kinds = {
-        ("bcell", "a count before the first dose"): before,
+        ("bcell", "counts before the first dose"): before,
         ("bcell", "counts while B cells fall"): ~before & ~depleted & ~rising,
         ("bcell", "counts while B cells are depleted"): depleted,
         ("bcell", "counts while B cells return"): rising,
@@ -133,10 +138,10 @@ def _information(problem, output, predicted):
         return np.where(seen & (sd > 0), 1.0 / sd**2, 0.0)
 
 
-def _greedy(covariance, slopes, information, column):
+def _greedy(covariance, slopes, information, column, days):
     """Return the observations that lower one variance most, one after another, and what is left."""
     chosen = []
-    covariance = covariance.copy()
+    covariance, information = covariance.copy(), information.copy()
     for _ in range(N_ADDED):
         moved = slopes @ covariance
         gain = information * moved[:, column] ** 2
@@ -147,6 +152,7 @@ def _greedy(covariance, slopes, information, column):
         chosen.append(i)
         shrink = information[i] / (1.0 + information[i] * moved[i] @ slopes[i])
         covariance -= shrink * np.outer(moved[i], moved[i])
+        information[np.abs(days - days[i]) < _APART] = 0.0
     return chosen, covariance[column, column]
 
 

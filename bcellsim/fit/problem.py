@@ -127,7 +127,9 @@ class Problem:
             value = at.get(name)
             if value is not None and not 0 < value < (1 if model.is_logit(name) else np.inf):
                 raise ValueError(f"{name} = {value:g} is outside its range")
-            if held or not searched:
+            if settings.get(name, {}).get("expr"):
+                at[name] = value
+            elif held or not searched:
                 settings[name] = {"vary": False}
                 # Held without a value: where the covariates put it.
                 at[name] = value

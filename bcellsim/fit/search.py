@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from bcellsim.draws import normals
+from bcellsim.fit.curvature import curvature
 from bcellsim.fit.problem import COARSE, FINE, Problem
 
 # Change of a coordinate for derivatives: the error of a central difference is its square.
@@ -17,7 +18,9 @@ CHANGE = 1e-4
 # When lmfit stops: to find the minimum among several a coarse search will do, the best is refined.
 # MINPACK's are relative changes; BFGS's is the largest slope, in units of -2 log L.
 _STOP = {COARSE: 1e-4, FINE: 1e-10}
-_SLOPE = {COARSE: 1e-2, FINE: 1e-3}
+_SLOPE = {COARSE: 0.1, FINE: 1e-3}
+# Curvature that BFGS begins with: a slope of one is a step of one in the logarithm at most.
+_CURVED = (1.0, 1e6)
 # A posterior can have several minima: of this many points drawn from the prior (without one, with
 # an SD of 1 on the log scale), the best start a search each, beside the start itself.
 _DRAWN, _SPREAD = 128, 1.0
@@ -77,25 +80,19 @@ def minimise(problem: Problem, point: np.ndarray, rtol: float, *, held: str | No
     minimiser = lmfit.Minimizer(
         lambda p: problem.objective(coordinates.vector(p)[None], rtol=rtol)[0], params, **options
     )
+    spread = _spread(problem, point)[np.ix_(moving, moving)]
     return minimiser.scalar_minimize(
         "BFGS",
         Dfun=lambda p: gradient(problem, coordinates.vector(p), rtol)[moving],
-        options={"gtol": _SLOPE[rtol], "hess_inv0": _spread(problem)[np.ix_(moving, moving)]},
+        options={"gtol": _SLOPE[rtol], "hess_inv0": spread},
     )
 
 
-def _spread(problem):
-    """Return the covariance that BFGS begins with: half the prior's where there is one."""
-    n = len(problem.coordinates.variables)
-    found = np.eye(n)
-    if problem.prior:
-        sd = np.sqrt(np.diag(problem.model.random_effects.covariance))
-        for k, j in enumerate(problem.effects):
-            key = problem.coordinates.searched.get(problem.names[j])
-            if key:
-                column = problem.coordinates.variables.index(key)
-                found[column, column] = 0.5 * sd[k] ** 2
-    return found
+def _spread(problem, point):
+    """Return the inverse curvature that BFGS begins with: that of the objective, made positive."""
+    values, vectors = np.linalg.eigh(curvature(problem, point).hessian)
+    found = (vectors / np.clip(np.abs(values), *_CURVED)) @ vectors.T
+    return 0.5 * (found + found.T)
 
 
 def _trials(point):
