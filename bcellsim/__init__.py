@@ -20,6 +20,7 @@ _PUBLIC = {
     "check_model": "check",
     "explore": "explore",
     "fit_individual": "fit",
+    "forecast": "forecast",
     "grid": "explore",
     "list_models": "library",
     "list_regimens": "library",

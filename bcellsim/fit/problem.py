@@ -100,6 +100,8 @@ class Problem:
         self.times, self.at = np.unique(self.rows.time, return_inverse=True)
         self.which = np.array([model.structure.outputs.index(o) for o in self.rows.output])
         self.last = float(self.times[-1])
+        #: The last row of the data, be it a count or a dose [day].
+        self.end = float(self.table["TIME"].max())
         # One schedule serves every trial vector: doses depend on the covariates only.
         self.events = compile_events(model, self.regimen, self.typical, self.last)
 
