@@ -10,7 +10,7 @@ from bcellsim.fit.problem import FINE, Problem
 from bcellsim.fit.search import minimise
 
 # Steps outward, in standard errors; on, until the objective has risen enough or so many are made.
-_STEP, _MOST = 0.75, 9
+_STEP, _MOST = 0.6, 9
 # A parameter without standard error is moved in steps of this much of its logarithm.
 _BLIND = 0.5
 # The profile is followed to this much above what the interval needs.
