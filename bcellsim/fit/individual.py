@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from bcellsim.draws import check_seed
-from bcellsim.fit.problem import COARSE, FINE, Problem
+from bcellsim.fit.problem import COARSE, Problem
 from bcellsim.fit.result import Fit
-from bcellsim.fit.search import minimise, starting_points
+from bcellsim.fit.search import minimise, refined, starting_points
 from bcellsim.library import load_model
 from bcellsim.model import Model
 from bcellsim.observations import one_subject, read_observations
@@ -99,8 +99,8 @@ def fit_individual(
     points = starting_points(problem, starts, check_seed(seed))
     runs = [minimise(problem, point, COARSE) for point in points]
     ends = np.array([problem.coordinates.vector(run.params) for run in runs])
-    best = ends[np.argmin(problem.objective(ends))]
-    return Fit.of(problem, minimise(problem, best, FINE), ends, [run.nfev for run in runs])
+    result = refined(problem, ends)
+    return Fit.of(problem, result, ends, [run.nfev for run in runs])
 
 
 def _warn(problem):

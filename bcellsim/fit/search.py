@@ -19,6 +19,9 @@ CHANGE = 1e-4
 # MINPACK's are relative changes; BFGS's is the largest slope, in units of -2 log L.
 _STOP = {COARSE: 1e-4, FINE: 1e-10}
 _SLOPE = {COARSE: 0.1, FINE: 1e-3}
+# Of the coarse ends, those within this much of the best objective, and this far from those already
+# chosen in a coordinate, are refined as well.
+_NEAR, _ELSEWHERE, _REFINED = 0.1, 0.05, 3
 # Curvature that BFGS begins with: a slope of one is a step of one in the logarithm at most.
 _CURVED = (1.0, 1e6)
 # A posterior can have several minima: of this many points drawn from the prior (without one, with
@@ -86,6 +89,24 @@ def minimise(problem: Problem, point: np.ndarray, rtol: float, *, held: str | No
         Dfun=lambda p: gradient(problem, coordinates.vector(p), rtol)[moving],
         options={"gtol": _SLOPE[rtol], "hess_inv0": spread},
     )
+
+
+def refined(problem: Problem, ends: np.ndarray):
+    """Refine the best of where coarse searches ended; return lmfit's result of the lowest.
+
+    Ends nearly as low but elsewhere may be other minima, and are refined too, `_REFINED` at most.
+    """
+    objective = problem.objective(ends)
+    order = np.argsort(objective, kind="stable")
+    chosen = [order[0]]
+    for i in order[1:]:
+        apart = np.abs(ends[i] - ends[chosen]).max(axis=1).min()
+        near = objective[i] - objective[order[0]] < _NEAR
+        if near and apart > _ELSEWHERE and len(chosen) < _REFINED:
+            chosen.append(i)
+    results = [minimise(problem, ends[i], FINE) for i in chosen]
+    found = np.array([problem.coordinates.vector(result.params) for result in results])
+    return results[int(np.argmin(problem.objective(found)))]
 
 
 def _spread(problem, point):
