@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from patient import KPD
 from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 
@@ -24,26 +25,6 @@ SLOPE = 1e-4  # central differences: step^2 is 1e-6, noise of the solver over th
 CURVED = 2e-3  # second differences over 0.003 to 0.02 on adaptive steps, against frozen ones
 Z_LIMIT = 3.0  # a truth farther than 3 stated SE from its estimate has probability 0.3 %
 
-#: All values are invented for these tests.
-KPD = """
-name = "invented_kpd"
-title = "Invented K-PD model of the tests"
-structure = "kpd"
-drug = "rituximab"
-citation = ""
-source = "invented for the tests"
-read_in = "invented for the tests"
-status = "transcribed"
-context_of_use = "tests"
-not_for = "anything else"
-
-[parameters]
-kel = { value = 0.05, unit = "1/day" }
-a50 = { value = 20, unit = "mg" }
-b0 = { value = 200, unit = "cells/uL" }
-kout = { value = 0.05, unit = "1/day" }
-emax = { value = 60, unit = "" }
-"""
 TRUTH = {"kel": 0.05, "a50": 20.0, "b0": 200.0, "kout": 0.05, "emax": 60.0}
 
 
