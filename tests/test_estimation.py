@@ -521,3 +521,15 @@ def test_certified_problem_of_nist(tmp_path, start):
     linear = np.sqrt(np.linalg.inv(slopes.T @ slopes)[0, 0])
     assert linear == pytest.approx(B1[1] / B1[0], rel=1e-5)
     assert fit.params.loc["cl", "log_se"] == pytest.approx(linear, rel=3e-3)
+
+
+def test_concentrations_are_what_tells_the_clearance(tmp_path):
+    text = MISRA.replace("vc = {", 'ka = { value = 1, unit = "1/day", fixed = true }\nvc = {')
+    text = text.replace("value = 0.003", "value = 0.3")
+    text += '\n[iiv]\ncl = { value = 0.3, scale = "sd" }\nvc = { value = 0.2, scale = "sd" }\n'
+    text += "\n[residual_error]\nconc = { prop_sd = 0.2 }\n"
+    model = model_of(tmp_path, text, "misra1a")
+    data = read(tmp_path, ["1,0,800,iv,.,.", "1,1,.,.,conc,78"], "ID,TIME,AMT,CMT,DVID,DV")
+    fit = bc.fit_individual(model, data, starts=1)
+    assert fit.params.loc["cl", "determined"] == "prior"
+    assert "cl: drug concentrations (day " in fit.report()

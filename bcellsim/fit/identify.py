@@ -85,21 +85,28 @@ def _grid(problem, point):
     ahead = np.clip(0.5 * (problem.last - first), *_AHEAD)
     before = first - 1.0 - _APART * np.arange(N_ADDED)[::-1]
     times = np.concatenate([before, np.linspace(first + 1.0, problem.last + ahead, _GRID)])
-    count = problem.outputs_at(times, problem.parameters(point[None]))[
-        0, :, outputs.index("bcell")]  # fmt: skip
+    kinds = {("conc", "drug concentrations"): times >= first}
+    if "bcell" in outputs:
+        kinds |= _counts(problem, point, times, first)
+    usable = {o for o in outputs if o in problem.errors or _published(problem.model, o)}
+    kinds = {key: np.flatnonzero(mask) for key, mask in kinds.items()
+             if mask.any() and key[0] in usable}  # fmt: skip
+    return times, kinds, outputs
+
+
+def _counts(problem, point, times, first):
+    """Return which days of the grid each kind of count belongs to."""
+    output = problem.model.structure.outputs.index("bcell")
+    count = problem.outputs_at(times, problem.parameters(point[None]))[0, :, output]
     before = times < first
     depleted = ~before & (count <= _DEPLETED * count[0])
     rising = ~before & ~depleted & (np.gradient(count, times) > 0)
-    kinds = {
+    return {
         ("bcell", "counts before the first dose"): before,
         ("bcell", "counts while B cells fall"): ~before & ~depleted & ~rising,
         ("bcell", "counts while B cells are depleted"): depleted,
         ("bcell", "counts while B cells return"): rising,
-        ("conc", "drug concentrations"): ~before,
     }
-    usable = {o for o in outputs if o in problem.errors or _published(problem.model, o)}
-    return times, {key: np.flatnonzero(mask) for key, mask in kinds.items()
-                   if mask.any() and key[0] in usable}, outputs  # fmt: skip
 
 
 def _published(model, output):
