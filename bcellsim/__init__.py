@@ -25,6 +25,7 @@ _PUBLIC = {
     "list_regimens": "library",
     "load_model": "library",
     "load_regimen": "library",
+    "check_data": "observations",
     "read_observations": "observations",
     "register_structure": "structures",
     "sample_population": "population",

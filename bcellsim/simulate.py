@@ -218,6 +218,8 @@ def _check_event(model, event, population):
         raise ValueError(
             f"model {model.name}: {unknown('parameter', event.target, structure.parameters)}"
         )
+    if event.kind == "steady":
+        raise ValueError(f"{event}: steady states are not simulated yet; write the doses out")
     if event.kind != "dose":
         return
     if event.route not in model.routes():

@@ -21,7 +21,13 @@ from bcellsim.fit.result import Fit
 from bcellsim.library import load_model
 from bcellsim.model import Model
 from bcellsim.names import unknown
-from bcellsim.observations import covariates_of, one_subject, read_observations, regimen_of
+from bcellsim.observations import (
+    covariates_of,
+    fitted_rows,
+    one_subject,
+    read_observations,
+    regimen_of,
+)
 from bcellsim.population import BODY_SIZE, Population, individual_subject
 from bcellsim.simulate import compile_events
 from bcellsim.structures import PARAMETERS
@@ -181,11 +187,14 @@ class _Problem:
         return names, free
 
     def _rows(self):
-        rows = self.table[(self.table["EVID"] == 0) & self.table["DV"].notna()]
+        rows = fitted_rows(self.table)
         if not len(rows):
             raise ValueError("the data hold no observation to fit (a row with DV, EVID 0)")
         for output in rows["DVID"].unique():
             self.model.require_output(output)
+        for row in rows[(rows["CENS"] == -1) | rows["SCALE"].isna()].itertuples():
+            what = "a right-censored value" if row.CENS == -1 else "a percentage of baseline"
+            raise ValueError(f"line {row.LINE} of the data: {what} cannot be fitted yet")
         return rows
 
     def _sigmas(self, sigma):
@@ -211,10 +220,11 @@ class _Problem:
 
     def _prepare(self):
         rows, outputs = self.rows, self.model.structure.outputs
-        self.times, self.at = np.unique(rows["TIME"].to_numpy(), return_inverse=True)
+        self.times, self.at = np.unique(rows["CLOCK"].to_numpy(), return_inverse=True)
         self.which = np.array([outputs.index(output) for output in rows["DVID"]])
         self.observed = rows["DV"].to_numpy(dtype=np.float64)
         self.censored = rows["CENS"].to_numpy() == 1
+        self.scale = rows["SCALE"].to_numpy(dtype=np.float64)
         self.limit = rows["LIMIT"].to_numpy(dtype=np.float64)
         self.typical = individual_subject(
             self.model, self.covariates, np.zeros((1, len(self.model.random_effects.names)))
@@ -317,7 +327,7 @@ class _Problem:
         return self._at_rows(self.outputs_at(self.times, deviations))
 
     def _at_rows(self, outputs):
-        return outputs[:, self.at, self.which]
+        return outputs[:, self.at, self.which] * self.scale
 
     def residuals_of(self, deviations: np.ndarray) -> np.ndarray:
         """Return the residual vectors of several deviations, shape (n, n_residuals)."""
