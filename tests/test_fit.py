@@ -420,7 +420,6 @@ def test_wrong_arguments_say_so(tmp_path, options, words):
         (["1,0,20,.,70,38,", "1,9,.,8,70,38,amount"], "WT,AGE,DVID", 'unknown output "amount"'),
         (["1,0,20,.,70,38,iv", "1,9,.,8,70,38,"], "WT,AGE,CMT", "covariate IV = 1"),
         (["1,0,20,.,70,38", "1,9,.,8,71,38"], "WT,AGE", "WT changes in time"),
-        (["1,0,20,.,0,38", "1,9,.,8,0,38"], "WT,AGE", "column WT: 0 is no WT a patient can have"),
     ],
 )
 def test_data_that_do_not_fit_the_model_say_so(tmp_path, rows, header, words):

@@ -23,8 +23,11 @@ def read_record(row: Row, how: Reading) -> dict:
     if row.text("DATE") not in ("", "0"):
         row.error("DATE", "date-column", "dates are read from TIME", "write the date in TIME")
     evid = _evid(row)
-    record = {**NOTHING, "ID": row.text("ID"), "EVID": evid, "LINE": row.line}
+    record = {**NOTHING, "ID": row.text("ID"), "LINE": row.line}
     record["OCC"] = whole(row, "OCC", 1, least=1)
+    if evid is None:
+        return record
+    record["EVID"] = evid
     if evid in (1, 4):
         return {**record, **dose(row, how)}
     for column in _DOSE_ITEMS:
@@ -46,4 +49,4 @@ def _evid(row):
     if not math.isnan(value):
         what = f" ({_NO_EVID[value]})" if value in _NO_EVID else ""
         row.error("EVID", "evid", f"{value:g}{what} is not supported; only 0, 1, 2, 3 and 4 are")
-    return 2
+    return None
