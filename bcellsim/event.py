@@ -81,7 +81,7 @@ class Event:
         """Return occurrences `first` to `last` - 1 (to the end if None), as no or one event."""
         last = self.count if last is None else last
         n = None if last is None else max(last - first, 0)
-        every = None if n == 1 else self.every
+        every = None if n == 1 and self.kind != "steady" else self.every
         return [] if n == 0 else [replace(self, time=self.day(first), count=n, every=every)]
 
     def __str__(self):

@@ -272,8 +272,8 @@ def _cuts(found, rule):
         return times[changes].tolist()
     cuts = []
     for i in changes:
-        middle = 0.5 * (abs(values[i]) + abs(values[i + 1])) or 1.0
-        n = math.ceil(abs(values[i + 1] - values[i]) / (_PIECE * middle))
+        ends = np.abs(values[i : i + 2])
+        n = math.ceil(abs(values[i + 1] - values[i]) / (_PIECE * (ends.min() or ends.max())))
         cuts += np.linspace(times[i], times[i + 1], n + 1).tolist()
     return cuts
 
