@@ -26,6 +26,7 @@ _PUBLIC = {
     "load_model": "library",
     "load_regimen": "library",
     "check_data": "observations",
+    "predict": "predict",
     "read_observations": "observations",
     "register_structure": "structures",
     "sample_population": "population",

@@ -204,10 +204,28 @@ def compile_events(model: Model, regimen: Regimen, population: Population, until
         _check_event(model, event, population)
     n = len(population)
     sized = {e.unit for e in expanded if e.kind == "dose"} & set(_PER)
-    if not sized:
+    own = {unit: population.covariates[_PER[unit]] for unit in sized}
+    own |= _factors_of_rates(model, expanded, population)
+    if not own:
         return Events.from_rows([_rows(model, expanded, {})], np.zeros(n, dtype=np.int64))
-    sizes = [{unit: population.covariates[_PER[unit]][i] for unit in sized} for i in range(n)]
+    sizes = [{name: values[i] for name, values in own.items()} for i in range(n)]
     return Events.from_rows([_rows(model, expanded, size) for size in sizes], np.arange(n))
+
+
+def _factors_of_rates(model, expanded, population):
+    """Return the bioavailabilities that decide how long an infusion of a given rate lasts.
+
+    Those of each subject's first occasion: a dose record decides, not what changes later.
+    """
+    structure = model.structure
+    names = {
+        structure.routes[event.route].bioavailability
+        for event in expanded
+        if event.kind == "dose" and event.fixed_rate and event.duration
+    } - {None}
+    n = len(structure.parameters)
+    first = population.parameters.reshape(len(population), -1)[:, :n]
+    return {name: first[:, structure.parameters.index(name)] for name in names}
 
 
 def _check_event(model, event, population):
@@ -219,7 +237,9 @@ def _check_event(model, event, population):
             f"model {model.name}: {unknown('parameter', event.target, structure.parameters)}"
         )
     if event.kind == "steady":
-        raise ValueError(f"{event}: steady states are not simulated yet; write the doses out")
+        raise ValueError(
+            f"{event}: a steady state is predicted from data only; write the doses out"
+        )
     if event.kind != "dose":
         return
     if event.route not in model.routes():
@@ -261,8 +281,13 @@ def _rows(model, expanded, size):
                 scale = structure.parameters.index(route.bioavailability)
             amount = _amount(event, size)
             if event.duration:
-                end = event.time + event.duration
-                span = (event.time, end, amount / event.duration)
+                rate, length = amount / event.duration, event.duration
+                if route.bioavailability in size:
+                    scale, factor = -1, size[route.bioavailability]
+                    rate, length = (
+                        (rate, length * factor) if event.fixed_rate else (rate * factor, length)
+                    )
+                span = (event.time, event.time + length, rate)
                 infusions.setdefault((state, scale), []).append(span)
             else:
                 rows.append((event.time, ev.DOSE, state, amount, scale))

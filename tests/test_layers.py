@@ -22,6 +22,8 @@ ORDER = [
     {"library"},
     {"population"},
     {"simulate", "metrics", "observations"},
+    {"timeline"},
+    {"predict"},
     {"fit"},
     {"forecast"},
     {"explore"},

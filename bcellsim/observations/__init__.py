@@ -34,6 +34,7 @@ holds `source`, `covariate_rule` and `faults`, the warnings and notes. For one s
 
 - `one_subject(table, subject)`: its rows; `fitted_rows(table)`: the rows to compare with a
   prediction, which is to be multiplied by their column SCALE (NaN: 100 / predicted baseline count);
+  `scaled_rows(table)`: all rows to predict;
 - `regimen_of(table, default_route=...)`: its doses, resets and steady states as a regimen on CLOCK;
 - `covariates_of(table, names)`: its covariates, where they are constant; `covariate_course(table,
   names)`: their course, piece by piece, on CLOCK;
@@ -49,6 +50,7 @@ from bcellsim.observations.subject import (
     one_subject,
     regimen_of,
     remarks,
+    scaled_rows,
 )
 from bcellsim.observations.table import check_data, read_observations
 
@@ -63,4 +65,5 @@ __all__ = [
     "read_observations",
     "regimen_of",
     "remarks",
+    "scaled_rows",
 ]

@@ -65,16 +65,23 @@ def one_subject(table: pd.DataFrame, subject: str | None = None) -> pd.DataFrame
     return table[table["ID"] == str(subject)]
 
 
-def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the observations to compare with predictions, and SCALE.
+def scaled_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows to predict, of EVID 0 and 2, and SCALE.
 
     A prediction of a row is that of its DVID at its CLOCK times SCALE: 1, or of a percentage of
     lymphocytes 100 / ALC. Of a percentage of baseline SCALE is NaN: 100 / the predicted baseline.
     """
     _require_columns(table)
-    rows = table[(table["EVID"] == 0) & (table["MDV"] == 0) & table["DV"].notna()]
+    rows = table[table["EVID"].isin((0, 2))]
     scale = np.where(rows["BASIS"] == "lymphocytes", 100.0 / rows["ALC"], 1.0)
-    return rows.assign(SCALE=np.where(rows["BASIS"] == "baseline", np.nan, scale))
+    rows = rows.assign(SCALE=np.where(rows["BASIS"] == "baseline", np.nan, scale))
+    return rows.assign(DVID=rows["DVID"].where(rows["DVID"] != "", "bcell"))
+
+
+def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the observations to compare with predictions, with SCALE as of `scaled_rows`."""
+    rows = scaled_rows(table)
+    return rows[(rows["EVID"] == 0) & (rows["MDV"] == 0) & rows["DV"].notna()]
 
 
 def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
