@@ -120,7 +120,7 @@ def _time_unit(rows, records):
                   "if TIME is in hours, say so: time_unit h")  # fmt: skip
     elif intervals and 0 < max(intervals) < 1:
         row.fault("warning", "TIME", "days-for-hours", f"doses are {max(intervals):g} d apart",
-                  "if TIME is in days, say so: time_unit d")  # fmt: skip
+                  "is time_unit the unit of TIME?")  # fmt: skip
 
 
 def _dose_size(rows, records):
