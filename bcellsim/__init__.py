@@ -18,6 +18,7 @@ _PUBLIC = {
     "Structure": "structures",
     "check_library": "check",
     "check_model": "check",
+    "event_list": "predict",
     "explore": "explore",
     "fit_individual": "fit",
     "grid": "explore",

@@ -38,6 +38,7 @@ class Event:
     count: int | None = 1  # number of occurrences; None is open-ended
     fixed_rate: bool = False  # of an infusion: a bioavailability scales duration, not rate
     superposed: bool = False  # of a steady state: added to the state, which it does not replace
+    line: int | None = None  # of the data file it was read from
 
     def __post_init__(self):
         require_known("kind of event", self.kind, KINDS)

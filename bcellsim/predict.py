@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_KEPT = ("ID", "TIME", "DATE", "CLOCK", "EVID", "DVID", "DV", "UNIT", "LINE")
+
+
 class Course(NamedTuple):
     """One subject's doses, covariates and rows, ready for the engine.
 
@@ -35,10 +39,14 @@ class Course(NamedTuple):
     ----------
     model : Model
         The model.
+    subject : str
+        The subject.
     rows : DataFrame
         Rows to predict, with SCALE.
     regimen : Regimen
         What the table says was given, on its clock.
+    given : Regimen
+        The same on the engine's clock, steady states written out as doses.
     covariates : dict of str to float array (n_pieces,)
         Covariates in each piece of time, those of the table and those given.
     events : Events
@@ -52,8 +60,10 @@ class Course(NamedTuple):
     """
 
     model: Model
+    subject: str
     rows: pd.DataFrame
     regimen: Regimen
+    given: Regimen
     covariates: dict[str, np.ndarray]
     events: Events
     times: np.ndarray
@@ -66,7 +76,9 @@ class Course(NamedTuple):
 
         Shape (n, n_pieces, n_parameters).
         """
-        return np.stack([people.parameters for people in _pieces(self, eta)], axis=1)
+        return np.stack(
+            [people.parameters for people in _pieces(self.model, self.covariates, eta)], axis=1
+        )
 
     def at_rows(self, outputs: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return predictions of the rows in their units, shape (n, n_rows).
@@ -78,17 +90,59 @@ class Course(NamedTuple):
         parameters : float array (n, n_pieces, n_parameters)
             Parameters they were made with.
         """
-        scale = np.broadcast_to(self.rows["SCALE"].to_numpy(float), (len(outputs), len(self.at)))
-        baseline = 100.0 / np.array([_baseline(self.model.structure, p[0]) for p in parameters])
-        scale = np.where(np.isnan(scale), baseline[:, None], scale)
+        scale = self.rows["SCALE"].to_numpy(float)
+        if np.isnan(scale).any():
+            baseline = np.array([_baseline(self.model.structure, p[0]) for p in parameters])
+            scale = np.where(np.isnan(scale), 100.0 / baseline[:, None], scale)
         return outputs[:, self.at, self.which] * scale
 
+    def event_list(self) -> pd.DataFrame:
+        """Return what is done to the subject, a row an event, in the order in which it is done.
 
-def _pieces(course, eta):
-    n = max((len(values) for values in course.covariates.values()), default=1)
+        `time` is on the clock of the engine (steady states are written out as doses), `f` and `lag`
+        are those of the typical subject, `fixed` says what of an infusion a bioavailability leaves
+        as it is, and `line` is that of the data file; `attrs["sha256"]` is a digest of the list.
+        """
+        import hashlib
+
+        import pandas as pd
+
+        names, effects = self.model.structure.parameters, self.model.random_effects.names
+        typical = self.parameters(np.zeros((1, len(effects))))[0, 0]
+        values = dict(zip(names, typical, strict=True))
+        rows = [_listed(self.model, event, values) for event in self.given.expand()]
+        table = pd.DataFrame(rows)
+        table.insert(0, "id", self.subject)
+        text = table.to_csv(index=False, float_format="%.17g")
+        table.attrs["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        return table
+
+
+def _pieces(model, covariates, eta):
+    """Yield the subject with these random effects in each piece of time."""
+    n = max((len(values) for values in covariates.values()), default=1)
     for k in range(n):
-        covariates = {name: float(values[k]) for name, values in course.covariates.items()}
-        yield individual_subject(course.model, covariates, eta)
+        now = {name: float(values[k]) for name, values in covariates.items()}
+        yield individual_subject(model, now, eta)
+
+
+def _listed(model, event, parameters):
+    """Return the row of an event in the list: what is given where, how fast, by which factors."""
+    route = model.structure.routes.get(event.route)
+    rate = event.amount / event.duration if event.duration else math.nan
+    return {
+        "time": event.time,
+        "kind": event.kind,
+        "cmt": route.state if route else event.target,
+        "amount": event.amount if route else math.nan,
+        "unit": event.unit if route else None,
+        "rate": rate,
+        "duration": event.duration,
+        "f": parameters.get(route.bioavailability, 1.0) if route else math.nan,
+        "lag": parameters.get(getattr(route, "lag", None), 0.0) if route else math.nan,
+        "fixed": ("rate" if event.fixed_rate else "duration") if event.duration else None,
+        "line": event.line,
+    }
 
 
 def _baseline(structure, parameters):
@@ -125,8 +179,7 @@ def course_of(
     found = covariate_course(table, known)
     values = _with_given(model, found, covariates or {}, known)
     regimen = regimen_of(table, default_route=_default_route(model))
-    course = Course(model, rows, regimen, values, *[None] * 5)
-    people = next(_pieces(course, np.zeros((1, len(model.random_effects.names)))))
+    people = next(_pieces(model, values, np.zeros((1, len(model.random_effects.names)))))
     last = float(rows["CLOCK"].max()) if len(rows) else regimen.first_dose
     line = timeline(model, regimen, people, last)
     clock = line.days(rows["CLOCK"].to_numpy(float))
@@ -136,9 +189,9 @@ def course_of(
     changes = [(t, ev.OCCASION, k, 0.0, -1) for k, t in starts if t <= line.days(last)]
     events = events.followed(changes) if found.closed else events.preceded(changes)
     which = [model.structure.outputs.index(output) for output in rows["DVID"]]
-    return course._replace(
-        events=events, times=times, at=at, which=np.array(which, dtype=np.int64),
-        cycles=line.cycles,
+    return Course(
+        model, table["ID"].iloc[0], rows, regimen, line.regimen, values, events, times, at,
+        np.array(which, dtype=np.int64), line.cycles,
     )  # fmt: skip
 
 
@@ -158,6 +211,44 @@ def _with_given(model, found, given, known):
             raise ValueError(f"covariate {name} = {value}, but the data have {values[name][0]:g}")
     model.require_covariates(values, "give it as a column of the data or with covariates")
     return values
+
+
+def event_list(
+    model: Model | str, observations, *, covariates: Mapping[str, float] | None = None
+) -> pd.DataFrame:
+    """Return what a data file says is done to its subjects, as `Course.event_list`, one by one.
+
+    Parameters
+    ----------
+    model : Model or str
+        The model, its name, or the path of a model file.
+    observations : DataFrame or path
+        Doses and observations, from `read_observations`.
+    covariates : mapping of str to float, optional
+        Covariates that the data do not have.
+
+    Raises
+    ------
+    ValueError
+        If data and model do not fit together.
+    """
+    import pandas as pd
+
+    model = load_model(model)
+    table = _table(model, observations)
+    lists = [
+        course_of(model, one_subject(table, name), covariates=covariates).event_list()
+        for name in dict.fromkeys(table["ID"])
+    ]
+    result = pd.concat(lists, ignore_index=True)
+    result.attrs["sha256"] = [part.attrs["sha256"] for part in lists]
+    return result
+
+
+def _table(model, observations):
+    if hasattr(observations, "columns"):
+        return observations
+    return read_observations(observations, model=model)
 
 
 def predict(
@@ -190,7 +281,8 @@ def predict(
     Returns
     -------
     DataFrame
-        ID, TIME, CLOCK, EVID, DVID, DV, UNIT, LINE and PRED, in the unit of DV; `attrs` holds
+        ID, TIME, DATE (where the data have dates), CLOCK, EVID, DVID, DV, UNIT, LINE and PRED, in
+        the unit of DV; `attrs` holds
         `cycles`, how many doses the steady states of each subject took, and `covariate_rule`.
 
     Raises
@@ -201,15 +293,14 @@ def predict(
     import pandas as pd
 
     model = load_model(model)
-    table = observations if hasattr(observations, "columns") else read_observations(
-        observations, model=model)  # fmt: skip
+    table = _table(model, observations)
     subjects = dict.fromkeys(table["ID"]) if subject is None else [subject]
     parts, cycles = [], {}
     for name in subjects:
         course = course_of(model, one_subject(table, name), covariates=covariates)
         one = np.zeros((1, len(model.random_effects.names))) if eta is None else np.atleast_2d(eta)
         parameters = course.parameters(one)
-        columns = course.rows[["ID", "TIME", "CLOCK", "EVID", "DVID", "DV", "UNIT", "LINE"]]
+        columns = course.rows[[name for name in _KEPT if name in course.rows]]
         values = np.empty((1, 0))
         if len(columns):
             solution = solve(model.structure, parameters, course.events, course.times,

@@ -87,7 +87,7 @@ def timeline(model: Model, regimen: Regimen, people: Population, until: float) -
         n = _cycles_needed(model, event, people)
         before = out[since:] if event.superposed else []
         length = max([n * (event.every or _INFUSED), *(now - e.time for e in before)])
-        out.append(Event("reset", now))
+        out.append(Event("reset", now, line=event.line))
         since = len(out)
         again = [replace(e, time=e.time + length) for e in before]
         out += sorted([*again, *_train(event, now + length, n)], key=lambda e: e.time)

@@ -196,3 +196,18 @@ def test_warnings_are_one_a_cause(tmp_path):
     ]
     assert len(table.attrs["faults"]) == 5
     assert math.isnan(table["WT"].iloc[0])
+
+
+def test_the_events_of_a_file_are_listed(tmp_path):
+    path, yu = tmp_path / "data.csv", ("--model", "yu2022_ofatumumab", "--events")
+    path.write_text("ID,TIME,AMT,ADDL,II,DV,WT,AGE\n1,0,20,2,7,.,70,40\n1,28,.,.,.,5,70,40\n")
+    done = CliRunner().invoke(app, ["check", str(path), *yu, "--json"])
+    found = json.loads(done.stdout)
+    assert [(e["time"], e["amount"], e["cmt"], e["line"]) for e in found["events"]] == [
+        (0, 20, "depot", 2), (7, 20, "depot", 2), (14, 20, "depot", 2),
+    ]  # fmt: skip
+    assert found["events"][0]["f"] == pytest.approx(0.685, rel=0.01)
+    said = CliRunner().invoke(app, ["check", str(path), *yu]).stdout
+    assert found["sha256"][0] in said
+    alone = CliRunner().invoke(app, ["check", str(path), "--events"])
+    assert "--events needs --model" in str(alone.exception)

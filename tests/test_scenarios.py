@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import bcellsim as bc
 from bcellsim.library import load_model
 from bcellsim.observations import regimen_of
+from bcellsim.predict import course_of
 from bcellsim.units import convert
 
 #: Invented values of the tests: clearance and flow [L/day], volumes [L], ka [1/day].
@@ -499,3 +500,23 @@ def test_what_does_not_fit_the_model_is_said(tmp_path, models):
     weighed = read.assign(WT=70.0)
     with pytest.raises(ValueError, match="covariate WT = 60, but the data have 70"):
         bc.predict("yu2022_ofatumumab", weighed, covariates={"WT": 60, "AGE": 40, "IV": 1})
+
+
+def test_the_list_of_events_is_what_the_file_says(tmp_path, models):
+    """A row an event, with the line it comes from; the digest changes with any of it."""
+    rows = ["0,100,iv,25,2,14,.,1", "30,80,sc,.,.,.,.,4", "40,50,iv,.,.,10,1,1"]
+    course = course_of(models[Q], table(tmp_path, "CMT,RATE,ADDL,II,SS,EVID", rows))
+    found = course.event_list()
+    n = course.cycles[0]
+    kinds = ["dose"] * 3 + ["reset", "dose", "reset"] + ["dose"] * (n + 1)
+    assert list(found["kind"]) == kinds
+    assert list(found["time"][:7]) == [0, 14, 28, 30, 30, 40, 40]
+    assert found["time"].iloc[-1] == 40 + 10 * n
+    lines = course.rows["LINE"]
+    assert set(found["line"]).isdisjoint(lines)
+    assert list(found["amount"].dropna()) == [100] * 3 + [80] + [50] * (n + 1)
+    assert list(found["rate"].dropna()) == [25] * 3
+    assert list(found["cmt"].dropna().unique()) == ["central", "depot"]
+    again = course_of(models[Q], table(tmp_path, "CMT,RATE,ADDL,II,SS,EVID", rows)).event_list()
+    other = course_of(models[Q], table(tmp_path, "CMT", ["0,100,iv"])).event_list()
+    assert found.attrs["sha256"] == again.attrs["sha256"] != other.attrs["sha256"]

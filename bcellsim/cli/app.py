@@ -91,13 +91,19 @@ def check(
     lloq: Lloq = None,
     time_unit: TimeUnit = "d",
     alc_unit: AlcUnit = "10^9/L",
+    events: Annotated[
+        bool, typer.Option("--events", help="List every dose of a .csv file as --model takes it.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ):
     """Compare a model with the published results in its file, or list the faults of a data file."""
     if name and name.lower().endswith(".csv"):
         reading = {"unit": unit, "lloq": lloq, "time_unit": time_unit, "alc_unit": alc_unit}
-        data.check(name, model, reading, json)
+        if events:
+            data.events(name, model, reading, json)
+        else:
+            data.check(name, model, reading, json)
     else:
         verbs.check(name, every, json, quiet)
 

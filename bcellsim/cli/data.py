@@ -25,6 +25,22 @@ def check(name: str, model: str | None, reading: dict, as_json: bool) -> None:
         sys.exit(1)
 
 
+def events(name: str, model: str | None, reading: dict, as_json: bool) -> None:
+    """List what a data file says was given, as a model takes it."""
+    import bcellsim as bc
+
+    if model is None:
+        raise ValueError("--events needs --model, whose routes and parameters the doses take")
+    model = bc.load_model(model)
+    table = bc.event_list(model, bc.read_observations(name, model=model, **reading))
+    if as_json:
+        rows = json.loads(table.to_json(orient="records", double_precision=15))
+        print(json.dumps({"file": name, "sha256": table.attrs["sha256"], "events": rows}, indent=2))
+    else:
+        print(table.to_string(index=False, na_rep="-", float_format=lambda x: f"{x:.6g}"))
+        print("sha256: " + " ".join(table.attrs["sha256"]))
+
+
 def _text(fault):
     place = f"line {fault.line}" if fault.line else "file"
     column = f", {fault.column} = {fault.value or 'missing'}" if fault.column else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -108,13 +109,14 @@ def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
     for row in table[table["EVID"].isin((1, 3, 4))].itertuples():
         time = float(row.CLOCK)
         if row.EVID in (3, 4):
-            events = [*_cut(events, time), Event("reset", time)]
+            events = [*_cut(events, time), Event("reset", time, line=int(row.LINE))]
         if row.EVID == 3:
             continue
         dose = Event(
             kind="dose", time=time, amount=float(row.AMT or row.RATE), unit=row.PER,
             route=row.CMT or default_route, duration=float(row.DUR),
             every=float(row.II) or None, count=int(row.ADDL) + 1, fixed_rate=bool(row.RATE),
+            line=int(row.LINE),
         )  # fmt: skip
         if row.SS:
             events = _cut(events, time) if row.SS == 1 else events
@@ -126,7 +128,7 @@ def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
     return Regimen(tuple(events), label="doses given")
 
 
-def _cut(events, time):
+def _cut(events: list[Event], time: float) -> list[Event]:
     """Return events without those of an earlier row that are to come at or after a time."""
     kept = []
     for event in events:
@@ -136,16 +138,12 @@ def _cut(events, time):
 
 
 def _steady(table, dose, *, superposed):
-    from dataclasses import replace
-
     steady = replace(dose, kind="steady", count=1, superposed=superposed)
     return [replace(part, kind="steady", every=dose.every) for part in _in_mg(table, steady)]
 
 
 def _in_mg(table, dose):
     """Return a dose in mg: as it is, or its occurrences by the body size at the time of each."""
-    from dataclasses import replace
-
     size = _SIZES.get(dose.unit)
     if not size or size not in table.columns:
         return [dose]
