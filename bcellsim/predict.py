@@ -139,7 +139,7 @@ def _listed(model, event, parameters):
         "rate": rate,
         "duration": event.duration,
         "f": parameters.get(route.bioavailability, 1.0) if route else math.nan,
-        "lag": parameters.get(getattr(route, "lag", None), 0.0) if route else math.nan,
+        "lag": parameters.get(route.lag, 0.0) if route else math.nan,
         "fixed": ("rate" if event.fixed_rate else "duration") if event.duration else None,
         "line": event.line,
     }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bcellsim.arrival import arrival, changes_of, lags
 from bcellsim.engine import STATUS, Events, Solution, solve
 from bcellsim.engine import events as ev
 from bcellsim.library import load_model, load_regimen
@@ -173,7 +175,7 @@ def solve_regimen(
     """
     model = population.model
     cut = until if doses_until is None else doses_until
-    events = compile_events(model, regimen, population, cut)
+    events = compile_events(model, regimen, population, cut, horizon=until)
     solution = solve(model.structure, population.parameters, events, times, until=until, **options)
     failed = np.flatnonzero(solution.status)
     if len(failed) and on_failure == "raise":
@@ -185,8 +187,18 @@ def solve_regimen(
     return solution
 
 
-def compile_events(model: Model, regimen: Regimen, population: Population, until: float) -> Events:
-    """Turn a regimen into the engine's events, per subject where doses depend on body size.
+def compile_events(
+    model: Model,
+    regimen: Regimen,
+    population: Population,
+    until: float,
+    *,
+    horizon: float | None = None,
+) -> Events:
+    """Turn a regimen into the engine's events, per subject where body sizes or lags differ.
+
+    Doses at or after `until` are not given; of those given, some may arrive after `horizon`, the
+    end of the integration (by default `until`), and are left out.
 
     Raises
     ------
@@ -202,14 +214,22 @@ def compile_events(model: Model, regimen: Regimen, population: Population, until
     expanded = regimen.expand(until)
     for event in expanded:
         _check_event(model, event, population)
-    n = len(population)
-    sized = {e.unit for e in expanded if e.kind == "dose"} & set(_PER)
-    own = {unit: population.covariates[_PER[unit]] for unit in sized}
+    doses = [event for event in expanded if event.kind == "dose"]
+    own = {unit: population.covariates[_PER[unit]] for unit in {e.unit for e in doses} & set(_PER)}
+    own |= lags(population, doses)
     own |= _factors_of_rates(model, expanded, population)
-    if not own:
-        return Events.from_rows([_rows(model, expanded, {})], np.zeros(n, dtype=np.int64))
-    sizes = [{name: values[i] for name, values in own.items()} for i in range(n)]
-    return Events.from_rows([_rows(model, expanded, size) for size in sizes], np.arange(n))
+    subjects, schedule = [{}], np.zeros(len(population), dtype=np.int64)
+    if own:
+        columns = np.column_stack(list(own.values()))
+        table, schedule = np.unique(columns, axis=0, return_inverse=True)
+        subjects = [dict(zip(own, row, strict=True)) for row in table.tolist()]
+    end = until if horizon is None else horizon
+    events = Events.from_rows(
+        [_rows(model, expanded, values, end) for values in subjects], schedule.reshape(-1)
+    )
+    # The model's clock counts from the first dose, also where that arrives with a lag.
+    first = min((dose.time for dose in doses), default=np.inf)
+    return replace(events, clock=np.full(len(subjects), first))
 
 
 def _factors_of_rates(model, expanded, population):
@@ -223,6 +243,12 @@ def _factors_of_rates(model, expanded, population):
         for event in expanded
         if event.kind == "dose" and event.fixed_rate and event.duration
     } - {None}
+    for event in expanded:
+        if event.kind == "modify" and event.target in names:
+            raise ValueError(
+                f"an infusion of a given rate lasts as long as {event.target} says, which {event} "
+                "changes: give its duration"
+            )
     n = len(structure.parameters)
     first = population.parameters.reshape(len(population), -1)[:, :n]
     return {name: first[:, structure.parameters.index(name)] for name in names}
@@ -268,10 +294,10 @@ def _check_event(model, event, population):
         )
 
 
-def _rows(model, expanded, size):
+def _rows(model, expanded, own, end):
     """Return the engine's rows (time, kind, index, value, scale) of expanded events."""
     structure = model.structure
-    rows, infusions, changes = [], {}, {}
+    rows, infusions, changes = [], {}, changes_of(structure, expanded)
     for event in expanded:
         if event.kind == "dose":
             route = structure.routes[event.route]
@@ -279,28 +305,27 @@ def _rows(model, expanded, size):
             scale = -1
             if route.bioavailability:
                 scale = structure.parameters.index(route.bioavailability)
-            amount = _amount(event, size)
+            time, factor = arrival(structure, event, own, changes)
+            amount = factor * _amount(event, own)
             if event.duration:
                 rate, length = amount / event.duration, event.duration
-                if route.bioavailability in size:
-                    scale, factor = -1, size[route.bioavailability]
+                share = own.get(route.bioavailability)
+                if share is not None:
+                    scale = -1
                     rate, length = (
-                        (rate, length * factor) if event.fixed_rate else (rate * factor, length)
+                        (rate, length * share) if event.fixed_rate else (rate * share, length)
                     )
-                span = (event.time, event.time + length, rate)
+                span = (time, time + length, rate)
                 infusions.setdefault((state, scale), []).append(span)
-            else:
-                rows.append((event.time, ev.DOSE, state, amount, scale))
+            elif time <= end:
+                rows.append((time, ev.DOSE, state, amount, scale))
         elif event.kind == "multiply":
             state = structure.states.index(event.target)
             rows.append((event.time, ev.MULTIPLY, state, event.factor, -1))
-        elif event.kind == "modify":
-            index = structure.parameters.index(event.target)
-            span = (event.time, event.time + event.duration, event.factor)
-            changes.setdefault(index, []).append(span)
-        else:
+        elif event.kind == "reset":
+            # It ends the infusions given before it, and cancels what has not arrived.
+            rows = [row for row in rows if row[0] <= event.time]
             rows.append((event.time, ev.RESET, 0, 0.0, -1))
-            # It ends the infusions given before it.
             for key, spans in infusions.items():
                 infusions[key] = [(a, min(b, event.time), rate) for a, b, rate in spans]
     for (state, scale), spans in infusions.items():
@@ -310,9 +335,9 @@ def _rows(model, expanded, size):
     return rows
 
 
-def _amount(event, size):
+def _amount(event, own):
     """Return the dose [mg], per body size and capped where the event says so."""
-    amount = event.amount * size.get(event.unit, 1.0)
+    amount = event.amount * own.get(event.unit, 1.0)
     return amount if event.cap is None else min(amount, event.cap)
 
 

@@ -21,6 +21,7 @@ ORDER = [
     {"model", "engine"},
     {"library"},
     {"population"},
+    {"arrival"},
     {"simulate", "metrics", "observations"},
     {"timeline"},
     {"predict"},

@@ -182,6 +182,12 @@ class _Problem:
             if name not in names and value is not None:
                 names.append(name)
         free = [n for n in names if n not in self.fixed and (not self.prior or n in effects.names)]
+        for lag in {route.lag for route in self.model.structure.routes.values()} & set(names):
+            if lag in free or self.fixed[lag] is not None:  # its doses would move
+                raise ValueError(
+                    f"model {self.model.name}: a fit keeps {lag} at its typical value; give "
+                    f'fixed=["{lag}"]'
+                )
         if not free:
             raise ValueError("every parameter is fixed; there is nothing to fit")
         return names, free
