@@ -22,7 +22,7 @@ from bcellsim.observations import (
 )
 from bcellsim.population import BODY_SIZE, individual_subject
 from bcellsim.regimen import Regimen
-from bcellsim.simulate import compile_events
+from bcellsim.schedule import compile_events
 from bcellsim.timeline import timeline
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from bcellsim.engine import solve
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Event, Regimen
-from bcellsim.simulate import compile_events
+from bcellsim.schedule import compile_events
 
 #: A steady state is reached when every state, at the end of a cycle, is within this of its limit,
 #: relative to itself, as estimated from the last changes.

@@ -229,6 +229,51 @@ STEADY_STATES = {
 }  # fmt: skip
 
 
+LAG = 2.25
+#: The same under the skin with a lag.
+LAGGED = {
+    "lag of a dose": ("CMT", ["0,100,sc"], lambda sc, t: F * 100 * sc.dose(t - LAG)),
+    "lag and ADDL": (
+        "CMT,ADDL,II", ["0,100,sc,3,14"],
+        lambda sc, t: F * 100 * sum(sc.dose(t - LAG - 14 * k) for k in range(4)),
+    ),
+    "lag shifts start and end of an infusion": (
+        "CMT,DUR", ["0,100,sc,4"], lambda sc, t: sc.infusion(t - LAG, F * 25, 4),
+    ),
+    "lag of an infusion by RATE": (
+        "CMT,RATE", ["0,100,sc,25"], lambda sc, t: sc.infusion(t - LAG, 25, F * 4),
+    ),
+    "a reset cancels a dose on its way": (
+        "CMT,EVID", ["0,100,sc,1", "10,60,sc,1", "11,.,.,3"],
+        lambda sc, t: F * 100 * sc.dose(t - LAG) * (t <= 11),
+    ),
+    "a reset and dose with a lag": (
+        "CMT,EVID", ["0,100,sc,1", "11,60,sc,4"],
+        lambda sc, t: np.where(
+            t <= 11, F * 100 * sc.dose(t - LAG), F * 60 * sc.dose(t - 11 - LAG)),
+    ),
+    "SS and lag": (
+        "CMT,SS,II", ["0,100,sc,1,14"],
+        lambda sc, t: F * 100 * np.where(
+            t < LAG, sc.doses_since_ever(t + 14 - LAG, 14), sc.doses_since_ever(t - LAG, 14)),
+    ),
+    "SS of infusions and lag": (
+        "CMT,SS,II,DUR,ADDL", ["0,100,sc,1,14,4,1"],
+        lambda sc, t: F * (
+            np.where(t < LAG, sc.infusions_since_ever(t + 14 - LAG, 14, 25, 4),
+                     sc.infusions_since_ever(t - LAG, 14, 25, 4))
+            + sc.infusion(t - LAG - 14, 25, 4)),
+    ),
+    "SS 2 and lag": (
+        "CMT,SS,II", ["0,300,sc,0,0", "10,100,sc,2,14"],
+        lambda sc, t: F * (300 * sc.dose(t - LAG) + 100 * np.where(
+            t <= 10, 0.0, np.where(
+                t < 10 + LAG, sc.doses_since_ever(t - 10 + 14 - LAG, 14),
+                sc.doses_since_ever(np.maximum(t - 10 - LAG, 0.0), 14)))),
+    ),
+}  # fmt: skip
+
+
 def after(t, day):
     """Return the time since a dose; at its own moment the observation comes first."""
     return np.where(t > day, t - day, -1.0)
@@ -242,6 +287,9 @@ def models(tmp_path_factory):
         path = tmp_path_factory.mktemp("model") / "invented_linear.toml"
         path.write_text(MODEL.format(ka=KA, f=F, cl=CL, vc=VC, q=q, vp=VP))
         found[q] = load_model(path)
+    lag = f'[parameters]\ntlag = {{ value = {LAG}, unit = "day" }}'
+    path.write_text(path.read_text().replace("[parameters]", lag))
+    found["lag"] = load_model(path)
     return found
 
 
@@ -277,6 +325,14 @@ def test_steady_state(tmp_path, models, header, doses, expected):
     assert found == pytest.approx(wanted, rel=STEADY, abs=CLOSED * wanted.max())
     assert all(3 <= n <= 128 for n in result.attrs["cycles"]["1"])
     assert result.attrs["cycles"]["1"]
+
+
+@pytest.mark.parametrize(("header", "doses", "expected"), LAGGED.values(), ids=LAGGED)
+def test_lag(tmp_path, models, header, doses, expected):
+    t, found, _ = predicted(models["lag"], table(tmp_path, header, doses))
+    wanted = expected(exponentials("sc", Q), t)
+    within = STEADY if "SS" in header else CLOSED
+    assert found == pytest.approx(wanted, rel=within, abs=CLOSED * wanted.max())
 
 
 def test_a_steady_state_is_one_of_the_b_cells_too(tmp_path, models):
@@ -328,10 +384,19 @@ def test_a_steady_state_is_refused_by_name(
         bc.predict(model, table(tmp_path, header, [dose]), covariates=(
             {"WT": 70, "AGE": 40} if model is published else {}))  # fmt: skip
     assert words in str(raised.value)
-    # Only a data file takes it.
-    plan = regimen_of(table(tmp_path, "CMT,SS,II", ["0,20,sc,1,28"]), default_route="sc")
-    with pytest.raises(ValueError, match="steady state of 20 mg sc every 4 w"):
-        bc.simulate(models[Q], plan, until="8 w")
+
+
+def test_a_regimen_of_data_is_simulated_and_not_explored(tmp_path, models):
+    read = table(tmp_path, "CMT,SS,II,ADDL", ["0,100,iv,1,14,2"])
+    plan = regimen_of(read, default_route="sc")
+    found = bc.simulate(models[Q], plan, times=DAYS)["conc"].to_numpy()
+    seen = predicted(models[Q], read)[1]
+    assert found == pytest.approx(seen, rel=CLOSED, abs=60.0)  # at a dose the grid is before it
+    assert found[[0, 1, 2, 3, 4, 6, 7, 8]] == pytest.approx(
+        seen[[0, 1, 2, 3, 4, 6, 7, 8]], rel=CLOSED
+    )
+    with pytest.raises(ValueError, match="metrics need its steady states written as doses"):
+        bc.explore(models[Q], [plan], 3, below=10, until="8 w", seed=1)
 
 
 # --- what must change nothing ---------------------------------------------------------------

@@ -29,7 +29,7 @@ from bcellsim.observations import (
     regimen_of,
 )
 from bcellsim.population import BODY_SIZE, Population, individual_subject
-from bcellsim.simulate import compile_events
+from bcellsim.schedule import compile_events
 from bcellsim.structures import PARAMETERS
 from bcellsim.units import quantity
 
