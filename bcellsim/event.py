@@ -37,6 +37,7 @@ class Event:
     every: float | None = None  # interval of repetition [day]
     count: int | None = 1  # number of occurrences; None is open-ended
     fixed_rate: bool = False  # of an infusion: a bioavailability scales duration, not rate
+    modelled: str = ""  # "rate" or "duration", where that of an infusion is one of the model
     superposed: bool = False  # of a steady state: added to the state, which it does not replace
     line: int | None = None  # of the data file it was read from
 

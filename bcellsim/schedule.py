@@ -15,6 +15,7 @@ from bcellsim.population import Population
 from bcellsim.regimen import Regimen
 
 _PER = {"mg/kg": "WT", "mg/m2": "BSA"}
+_CODES = {"rate": -1, "duration": -2}
 
 
 def compile_events(
@@ -47,7 +48,7 @@ def compile_events(
     doses = [event for event in expanded if event.kind == "dose"]
     own = {unit: population.covariates[_PER[unit]] for unit in {e.unit for e in doses} & set(_PER)}
     own |= lags(population, doses)
-    own |= _factors_of_rates(model, expanded, population)
+    own |= _parameters_of_infusions(model, expanded, population)
     subjects, schedule = [{}], np.zeros(len(population), dtype=np.int64)
     if own:
         columns = np.column_stack(list(own.values()))
@@ -62,26 +63,40 @@ def compile_events(
     return replace(events, clock=np.full(len(subjects), first))
 
 
-def _factors_of_rates(model, expanded, population):
-    """Return the bioavailabilities that decide how long an infusion of a given rate lasts.
+def _parameters_of_infusions(model, expanded, population):
+    """Return parameters of each subject that decide how long infusions last, by name.
 
-    Those of each subject's first occasion: a dose record decides, not what changes later.
+    The bioavailability, where the rate is given; rate or duration, where the model has it. Those of
+    the first occasion: a dose record decides, not what changes later.
     """
-    structure = model.structure
-    names = {
-        structure.routes[event.route].bioavailability
-        for event in expanded
-        if event.kind == "dose" and event.fixed_rate and event.duration
-    } - {None}
+    structure, names = model.structure, set()
+    for event in expanded:
+        if event.kind == "dose":
+            route = structure.routes[event.route]
+            names |= {getattr(route, event.modelled)} if event.modelled else set()
+            if event.modelled == "rate" or (event.fixed_rate and event.duration):
+                names |= {route.bioavailability} - {None}
     for event in expanded:
         if event.kind == "modify" and event.target in names:
             raise ValueError(
-                f"an infusion of a given rate lasts as long as {event.target} says, which {event} "
-                "changes: give its duration"
+                f"how long an infusion lasts depends on {event.target}, which {event} changes: "
+                "give its duration"
             )
-    n = len(structure.parameters)
-    first = population.parameters.reshape(len(population), -1)[:, :n]
+    first = population.parameters.reshape(len(population), -1)[:, : len(structure.parameters)]
     return {name: first[:, structure.parameters.index(name)] for name in names}
+
+
+def _infusion(event, route, amount, own):
+    """Return rate, duration and whether the engine is to scale the rate by the bioavailability."""
+    share = own.get(route.bioavailability, 1.0)
+    if event.modelled == "rate":
+        return own[route.rate], amount * share / own[route.rate], False
+    duration = own[route.duration] if event.modelled == "duration" else event.duration
+    if route.bioavailability not in own:
+        return amount / duration, duration, True
+    if event.fixed_rate:
+        return amount / duration, duration * share, False
+    return share * amount / duration, duration, False
 
 
 def _check_event(model, event, population):
@@ -100,6 +115,13 @@ def _check_event(model, event, population):
         raise ValueError(
             f'model {model.name} cannot be dosed by route "{event.route}"; it can by '
             f"{', '.join(model.routes())}"
+        )
+    if event.modelled and not getattr(structure.routes[event.route], event.modelled):
+        where = f"line {event.line} of the data: " if event.line else ""
+        raise ValueError(
+            f"{where}model {model.name} defines no {event.modelled} of infusion for compartment "
+            f"{structure.routes[event.route].state} (RATE {_CODES[event.modelled]}); give a "
+            "rate or duration"
         )
     for covariate in model.covariates.values():
         if covariate.route == event.route and np.any(population.covariates[covariate.name] != 1):
@@ -135,14 +157,9 @@ def _rows(model, expanded, own, end):
                 scale = structure.parameters.index(route.bioavailability)
             time, factor = arrival(structure, event, own, changes)
             amount = factor * _amount(event, own)
-            if event.duration:
-                rate, length = amount / event.duration, event.duration
-                share = own.get(route.bioavailability)
-                if share is not None:
-                    scale = -1
-                    rate, length = (
-                        (rate, length * share) if event.fixed_rate else (rate * share, length)
-                    )
+            if event.duration or event.modelled:
+                rate, length, scaled = _infusion(event, route, amount, own)
+                scale = scale if scaled else -1
                 span = (time, time + length, rate)
                 infusions.setdefault((state, scale), []).append(span)
             elif time <= end:

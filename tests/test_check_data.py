@@ -98,6 +98,9 @@ FAULTS = {
     ),
     "dates by name": ("ID,TIME,AMT,DV\n1,1 May 2024,20,.\n", "error", 2, "TIME", "date-format"),
     "no such date": ("ID,TIME,AMT,DV\n1,2024-02-30,20,.\n", "error", 2, "TIME", "date-format"),
+    "an infusion of the model": (
+        "ID,TIME,AMT,RATE,DV\n1,0,20,-2,.\n1,9,.,.,5\n", "note", 2, "RATE", "rate-code",
+    ),
     "DV of a dose": ("ID,TIME,AMT,DV\n1,0,20,7\n1,9,.,5\n", "note", 2, "DV", "dv-unused"),
     "DV with MDV 1": ("ID,TIME,AMT,DV,MDV\n1,0,20,.,1\n1,9,.,5,1\n", "note", 3, "DV", "dv-unused"),
 }  # fmt: skip

@@ -304,7 +304,7 @@ def test_numbers_of_a_model_name_states_and_outputs(tmp_path):
         read(tmp_path, "ID,TIME,AMT,CMT\n1,0,5,4\n", model=model)
     seen = read(tmp_path, "ID,TIME,DV,DVID,UNIT\n1,0,5,conc,nmol/L\n", model=model)["DV"]
     assert list(seen) == [pytest.approx(5 * 0.146, rel=RTOL)]  # 146 kDa
-    with pytest.raises(ValueError, match="RATE = -2: model yu2022_ofatumumab defines no duration"):
+    with pytest.raises(ValueError, match=r"column RATE: RATE = -2: .* defines no duration of"):
         read(tmp_path, "ID,TIME,AMT,RATE\n1,0,5,-2\n", model=model)
 
 
@@ -364,7 +364,6 @@ MISTAKES = {
     "no amount": ("ID,TIME,AMT,EVID\n1,0,.,1\n", 2, "AMT", "must be above 0"),
     "negative dose": ("ID,TIME,AMT\n1,0,-20\n", 2, "AMT", "a dose of -20"),
     "RATE and DUR": ("ID,TIME,AMT,RATE,DUR\n1,0,20,5,4\n", 2, "DUR", "both RATE and DUR"),
-    "RATE -2": ("ID,TIME,AMT,RATE\n1,0,20,-2\n", 2, "RATE", "models define no duration"),
     "DUR -1": ("ID,TIME,AMT,DUR\n1,0,20,-1\n", 2, "DUR", "is negative"),
     "ADDL": ("ID,TIME,AMT,ADDL\n1,0,20,3\n", 2, "II", "contradict"),
     "II": ("ID,TIME,AMT,II\n1,0,20,28\n", 2, "II", "contradict"),
@@ -407,7 +406,6 @@ MISTAKES = {
     "EVID 1.5": ("ID,TIME,AMT,EVID\n1,0,5,1.5\n", 2, "EVID", "only 0, 1, 2, 3 and 4 are"),
     "EVID 2 with MDV 0": ("ID,TIME,DV,EVID,MDV\n1,0,5,2,0\n", 2, "MDV", "it must be 1"),
     "EVID 3 with a dose": ("ID,TIME,AMT,EVID\n1,0,5,3\n", 2, "AMT", "a row of EVID 3"),
-    "RATE -1": ("ID,TIME,AMT,RATE\n1,0,20,-1\n", 2, "RATE", "models define no rate"),
     "RATE -3": ("ID,TIME,AMT,RATE\n1,0,20,-3\n", 2, "RATE", "a rate above 0, or DUR"),
     "ADDL -3": ("ID,TIME,AMT,ADDL,II\n1,0,20,-3,28\n", 2, "ADDL", "empirical steady state"),
     "SS 3": ("ID,TIME,AMT,SS,II\n1,0,20,3,28\n", 2, "SS", "only 0, 1 and 2 are"),

@@ -7,6 +7,7 @@ geometric series. One thing changes from a scenario to the next.
 
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -274,6 +275,27 @@ LAGGED = {
 }  # fmt: skip
 
 
+RATE_SC, DUR_SC = 16.0, 3.5
+#: The same where the model has the rate or the duration of an infusion under the skin, and a lag.
+MODELLED = {
+    "modelled duration": ("CMT,RATE", ["0,100,sc,-2"],
+                          lambda sc, t: sc.infusion(t - LAG, F * 100 / DUR_SC, DUR_SC)),
+    "modelled rate": ("CMT,RATE", ["0,100,sc,-1"],
+                      lambda sc, t: sc.infusion(t - LAG, RATE_SC, F * 100 / RATE_SC)),
+    "both, and ADDL": (
+        "CMT,RATE,ADDL,II", ["0,100,sc,-2,1,14", "1,60,sc,-1,0,0"],
+        lambda sc, t: sum(sc.infusion(t - LAG - 14 * k, F * 100 / DUR_SC, DUR_SC) for k in (0, 1))
+        + sc.infusion(t - LAG - 1, RATE_SC, F * 60 / RATE_SC),
+    ),
+    "SS and modelled duration": (
+        "CMT,RATE,SS,II", ["0,100,sc,-2,1,14"],
+        lambda sc, t: np.where(
+            t < LAG, sc.infusions_since_ever(t + 14 - LAG, 14, F * 100 / DUR_SC, DUR_SC),
+            sc.infusions_since_ever(t - LAG, 14, F * 100 / DUR_SC, DUR_SC)),
+    ),
+}  # fmt: skip
+
+
 def after(t, day):
     """Return the time since a dose; at its own moment the observation comes first."""
     return np.where(t > day, t - day, -1.0)
@@ -333,6 +355,35 @@ def test_lag(tmp_path, models, header, doses, expected):
     wanted = expected(exponentials("sc", Q), t)
     within = STEADY if "SS" in header else CLOSED
     assert found == pytest.approx(wanted, rel=within, abs=CLOSED * wanted.max())
+
+
+@pytest.mark.parametrize(("header", "doses", "expected"), MODELLED.values(), ids=MODELLED)
+def test_infusions_of_the_model(tmp_path, models, header, doses, expected):
+    lagged = models["lag"]
+    route = lagged.structure.routes["sc"]._replace(rate="rate_sc", duration="dur_sc")
+    model = replace(
+        lagged,
+        structure=replace(
+            lagged.structure, name="zero_order_input",
+            parameters=(*lagged.structure.parameters, "rate_sc", "dur_sc"),
+            routes={**lagged.structure.routes, "sc": route},
+        ),
+        parameters={
+            **lagged.parameters,
+            "rate_sc": replace(lagged.parameters["ka"], value=RATE_SC),
+            "dur_sc": replace(lagged.parameters["ka"], value=DUR_SC),
+        },
+    )  # fmt: skip
+    read = table(tmp_path, header, doses)
+    t, found, _ = predicted(model, read)
+    wanted = expected(exponentials("sc", Q), t)
+    within = STEADY if "SS" in header else CLOSED
+    assert found == pytest.approx(wanted, rel=within, abs=CLOSED * wanted.max())
+    words = "line 2 of the data: model invented_linear defines no .* of infusion for compartment"
+    with pytest.raises(ValueError, match=words):
+        predicted(lagged, read)
+    again = bc.read_observations(tmp_path / "data.csv", model=model)
+    pd.testing.assert_frame_equal(again, read)
 
 
 def test_a_steady_state_is_one_of_the_b_cells_too(tmp_path, models):

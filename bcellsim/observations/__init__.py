@@ -10,7 +10,8 @@ CLOCK       day to predict at: never goes back, and just after a dose that stand
 DATE        calendar date, only where the file has dates
 EVID        0 observation, 1 dose, 2 other, 3 reset, 4 reset and dose
 AMT, PER    dose, and its unit: ``mg``, ``mg/kg`` or ``mg/m2``
-RATE, DUR   rate [mg/day] where the file gives one, and duration [day] (at a bioavailability of 1)
+RATE, DUR   rate [mg/day] where the file gives one (-1, -2: the model's rate, duration), and
+            duration [day] (at a bioavailability of 1)
 CMT         of a dose its route (empty: the model's first), of an observation as written
 ADDL, II    further doses and their interval [day]
 SS          0, 1 or 2

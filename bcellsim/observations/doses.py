@@ -39,12 +39,12 @@ def dose(row: Row, how: Reading) -> dict:
         row.error("AMT", "amount", f"a dose of {amount:g}; it must be above 0")
     no_observation(row, "a dose row")
     factor, per = _dose_unit(row, how)
-    amount, rate = amount * factor, max(rate, 0.0) * factor / how.day
+    amount, rate = amount * factor, rate * factor / how.day if rate > 0 else rate
     return {
         "AMT": amount,
         "PER": per,
         "RATE": rate,
-        "DUR": amount / rate if rate else duration,
+        "DUR": amount / rate if rate > 0 else duration,
         "CMT": _route(row, how),
         "ADDL": further,
         "II": interval * how.day,
@@ -81,12 +81,23 @@ def _infusion(row, how, rate, duration):
     if rate and duration:
         row.error("DUR", "infusion", "both RATE and DUR are given; give one")
     if rate in (-1, -2):
-        what = "rate" if rate == -1 else "duration"
-        who = f"model {how.model.name} defines" if how.model else "models define"
-        row.error("RATE", "rate-code", f"RATE = {rate:g}: {who} no {what} of infusion",
-                  "give a rate above 0, or DUR")  # fmt: skip
+        _modelled(row, how, "rate" if rate == -1 else "duration")
     elif rate < 0:
         row.error("RATE", "infusion", f"{rate:g}: a rate above 0, or DUR, is wanted")
+
+
+def _modelled(row, how, what):
+    """Check that the model has the rate or duration of an infusion, which a file leaves to it."""
+    text = f"RATE = {row.text('RATE')}: the {what} of the infusion is to be one of the model"
+    if how.model is None:
+        row.fault("note", "RATE", "rate-code", text, "check the file with its model")
+        return
+    route = how.model.structure.routes.get(_route(row, how) or next(iter(how.model.routes())))
+    if route is not None and not getattr(route, what):
+        row.error(
+            "RATE", "rate-code", f"{text}, but model {how.model.name} defines no {what} of infusion "
+            f"for compartment {route.state}", "give a rate above 0, or DUR",
+        )  # fmt: skip
 
 
 def _dose_unit(row, how):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _COLUMNS = [name for name in NOTHING if name != "DATE"]
+_MODELLED = {-1: "rate", -2: "duration"}
 _SIZES = {"mg/kg": "WT", "mg/m2": "BSA"}
 # A covariate that changes linearly is cut into pieces within which it changes by this share.
 _PIECE = 0.01
@@ -115,7 +116,8 @@ def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
         dose = Event(
             kind="dose", time=time, amount=float(row.AMT or row.RATE), unit=row.PER,
             route=row.CMT or default_route, duration=float(row.DUR),
-            every=float(row.II) or None, count=int(row.ADDL) + 1, fixed_rate=bool(row.RATE),
+            every=float(row.II) or None, count=int(row.ADDL) + 1, fixed_rate=row.RATE > 0,
+            modelled=_MODELLED.get(row.RATE, ""),
             line=int(row.LINE),
         )  # fmt: skip
         if row.SS:
