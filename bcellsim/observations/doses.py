@@ -95,8 +95,8 @@ def _modelled(row, how, what):
     route = how.model.structure.routes.get(_route(row, how) or next(iter(how.model.routes())))
     if route is not None and not getattr(route, what):
         row.error(
-            "RATE", "rate-code", f"{text}, but model {how.model.name} defines no {what} of infusion "
-            f"for compartment {route.state}", "give a rate above 0, or DUR",
+            "RATE", "rate-code", f"{text}, but model {how.model.name} defines no {what} of "
+            f"infusion for compartment {route.state}", "give a rate above 0, or DUR",
         )  # fmt: skip
 
 
