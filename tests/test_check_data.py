@@ -171,7 +171,9 @@ def test_what_the_columns_do_not_say_is_an_option(tmp_path):
     assert check(tmp_path, FAULTS["zero count without LLOQ"][0], "--lloq", "5").exit_code == 0
     numbers = "ID,TIME,AMT,DV,CMT,DVID\n1,0,20,.,2,.\n1,9,.,5,.,3\n"
     assert "read the file with its model" in check(tmp_path, numbers).stdout
-    assert check(tmp_path, numbers, "--model", "yu2022_ofatumumab").exit_code == 0
+    done = check(tmp_path, numbers, "--model", "yu2022_ofatumumab")
+    assert done.exit_code == 0
+    assert "there is no column WT (body weight), which model yu2022_ofatumumab needs" in done.stdout
 
 
 def test_days_read_as_hours(tmp_path):

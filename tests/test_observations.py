@@ -308,6 +308,28 @@ def test_numbers_of_a_model_name_states_and_outputs(tmp_path):
         read(tmp_path, "ID,TIME,AMT,RATE\n1,0,5,-2\n", model=model)
 
 
+def test_rows_are_left_out_only_by_a_column_that_the_user_names(tmp_path):
+    rows = "ID,TIME,AMT,DV,C\n1,0,20,.,.\n1,7,.,bad,C\n1,9,.,5,0\n"
+    with pytest.raises(ValueError, match='line 3, column DV: "bad" is not a number'):
+        read(tmp_path, rows)
+    table = read(tmp_path, rows, skip="c")
+    assert list(table["LINE"]) == [2, 4]
+    assert "left out, as column C says: line 3" in " ".join(remarks(table))
+    with pytest.raises(ValueError, match="column D, which marks rows to leave out, is not there"):
+        read(tmp_path, rows, skip="D")
+    with pytest.raises(ValueError, match="column C leaves out every row"):
+        read(tmp_path, rows.replace(",.\n", ",1\n").replace(",0\n", ",1\n"), skip="C")
+
+
+def test_a_row_of_evid_2_asks_for_a_prediction(tmp_path):
+    table = read(tmp_path, "ID,TIME,AMT,DV,EVID,DVID\n1,0,20,.,1,.\n1,7,.,.,2,conc\n1,8,.,.,2,.\n")
+    assert list(table["DVID"]) == ["", "conc", "bcell"]
+    assert list(table["MDV"]) == [1, 1, 1]
+    assert not len(fitted_rows(table))
+    with pytest.raises(ValueError, match="switching compartments off is not supported"):
+        read(tmp_path, "ID,TIME,AMT,DV,EVID,CMT\n1,0,20,.,1,.\n1,7,.,.,2,-1\n")
+
+
 # --- covariates in time ---------------------------------------------------------------------
 
 WEIGHTS = "ID,TIME,DV,WT\n1,0,5,.\n1,10,5,70\n1,20,5,.\n1,30,5,80\n1,40,5,80\n1,50,5,60\n1,60,5,.\n"

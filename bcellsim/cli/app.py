@@ -41,6 +41,9 @@ Lloq = Annotated[
     str | None, typer.Option("--lloq", help='Lower limit of quantification, as in "5" or "0.1 %".')
 ]
 TimeUnit = Annotated[str, typer.Option("--time-unit", help="Unit of TIME, II and DUR.")]
+Skip = Annotated[
+    str | None, typer.Option("--skip", help="Column that marks the rows to leave out.")
+]
 AlcUnit = Annotated[str, typer.Option("--alc-unit", help="Unit of ALC, the lymphocyte count.")]
 Drawn = Annotated[list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")]
 Below = Annotated[
@@ -91,6 +94,7 @@ def check(
     lloq: Lloq = None,
     time_unit: TimeUnit = "d",
     alc_unit: AlcUnit = "10^9/L",
+    skip: Skip = None,
     events: Annotated[
         bool, typer.Option("--events", help="List every dose of a .csv file as --model takes it.")
     ] = False,
@@ -99,7 +103,8 @@ def check(
 ):
     """Compare a model with the published results in its file, or list the faults of a data file."""
     if name and name.lower().endswith(".csv"):
-        reading = {"unit": unit, "lloq": lloq, "time_unit": time_unit, "alc_unit": alc_unit}
+        reading = {"unit": unit, "lloq": lloq, "time_unit": time_unit, "alc_unit": alc_unit,
+                   "skip": skip}  # fmt: skip
         if events:
             data.events(name, model, reading, json)
         else:
@@ -155,6 +160,7 @@ def fit(
     unit: Unit = "cells/uL",
     time_unit: TimeUnit = "d",
     alc_unit: AlcUnit = "10^9/L",
+    skip: Skip = None,
     covariate_rule: Annotated[
         str, typer.Option("--covariate-rule", help="locf, nocb or linear, between its records.")
     ] = "locf",

@@ -128,7 +128,7 @@ def fit(settings: dict, as_json: bool) -> None:
         observations = bc.read_observations(
             settings["data"], unit=settings["unit"], lloq=settings["lloq"],
             time_unit=settings["time_unit"], alc_unit=settings["alc_unit"],
-            covariates=settings["covariate_rule"], model=model,
+            covariates=settings["covariate_rule"], skip=settings["skip"], model=model,
         )  # fmt: skip
         fitted = bc.fit_individual(
             model, observations, prior=prior[settings["prior"]],

@@ -31,6 +31,7 @@ class Reading(NamedTuple):
     lloq_percent: float = math.nan
     day: float = 1.0  # days in a unit of time
     alc: float = 1e3  # cells/uL in a unit of ALC
+    skip: str = ""
     model: Model | None = None
 
 

@@ -18,7 +18,7 @@ _BEYOND = re.compile(r"(<=|>=|<|>|≤|≥)\s*(.+)")
 
 def observation(row: Row, how: Reading) -> dict:
     """Return what an observation row says of its observation."""
-    output = _output(row, how)
+    output = output_of(row, how)
     seen = {"DVID": output, "CMT": row.text("CMT"), "VOLUME": row.number("VOLUME"),
             "ALC": row.number("ALC") * how.alc}  # fmt: skip
     mdv = int(row.one_of("MDV", (0, 1, 100, 101)))
@@ -42,8 +42,11 @@ def observation(row: Row, how: Reading) -> dict:
     }  # fmt: skip
 
 
-def _output(row, how):
-    """Return what is observed: DVID, or else what CMT names."""
+def output_of(row: Row, how: Reading) -> str:
+    """Return what is observed or to be predicted: DVID, or else what CMT names."""
+    if row.text("CMT").startswith("-"):
+        row.error("CMT", "cmt", f"{row.text('CMT')}: switching compartments off is not supported")
+        return "bcell"
     outputs = how.model.structure.outputs if how.model else ()
     states = how.model.structure.states if how.model else ()
     stated = named(row, "DVID", outputs, "output") if row.text("DVID") else ""

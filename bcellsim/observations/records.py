@@ -7,7 +7,7 @@ import math
 from bcellsim.observations.cells import Row
 from bcellsim.observations.columns import NOTHING, Reading, whole
 from bcellsim.observations.doses import dose, no_observation
-from bcellsim.observations.observed import observation
+from bcellsim.observations.observed import observation, output_of
 
 _NO_EVID = {
     5: "replacing an amount", 6: "multiplying an amount", 7: "a phantom dose",
@@ -37,7 +37,7 @@ def read_record(row: Row, how: Reading) -> dict:
                       f"{row.text(column)}", "a dose is a row of its own, EVID 1")  # fmt: skip
     if evid:
         no_observation(row, f"a row of EVID {evid}")
-        return record
+        return {**record, "DVID": output_of(row, how)} if evid == 2 else record
     return {**record, **observation(row, how)}
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+from bcellsim.model import Model
 from bcellsim.observations.cells import Row, is_missing, number
 from bcellsim.observations.columns import NOTHING, READ
+from bcellsim.observations.faults import Findings
 from bcellsim.units import DAYS_PER_YEAR
 
 #: What a covariate of a patient can be: lowest, highest, unit. Wider than any patient of the
@@ -24,6 +26,34 @@ _SMALL_IV = 30.0  # mg: intravenous anti-CD20 doses are 100 mg and more, per kg 
 #: Largest plausible dose of an antibody per body size.
 _MOST_PER_SIZE = {"mg/kg": 50.0, "mg/m2": 1500.0}
 _SAME_SIZE = 0.15  # rounding of doses to vials
+
+
+def kept(rows: list[Row], flag: str, findings: Findings) -> list[Row]:
+    """Return the rows without those that a column named by the user marks; tell of them."""
+    if not rows or not flag:
+        return rows
+    if flag not in rows[0].cells:
+        findings.add(
+            "error", "skip", f"rows are to be skipped by column {flag}, which is not there"
+        )
+        return []
+    left = [row for row in rows if row.text(flag) in ("", "0")]
+    gone = [str(row.line) for row in rows if row.text(flag) not in ("", "0")]
+    if gone:
+        findings.add("note", "skip", f"left out, as column {flag} says: line {', '.join(gone)}")
+    if not left:
+        findings.add("error", "skip", f"column {flag} leaves out every row")
+    return left
+
+
+def check_model(rows: list[Row], model: Model | None, findings: Findings) -> None:
+    """Note the covariates that a model needs and the file does not have."""
+    for name, covariate in (model.covariates if model else {}).items():
+        if name in rows[0].cells or covariate.default is not None or covariate.follows:
+            continue
+        findings.add("note", "covariate-of-model", f"there is no column {name} ({covariate.meaning}"
+                     f"), which model {model.name} needs",
+                     suggestion="add it, or give it with the fit")  # fmt: skip
 
 
 def by_subject(rows: list[Row], records: list[dict]) -> list[list[int]]:

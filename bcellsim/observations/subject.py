@@ -76,8 +76,7 @@ def scaled_rows(table: pd.DataFrame) -> pd.DataFrame:
     _require_columns(table)
     rows = table[table["EVID"].isin((0, 2))]
     scale = np.where(rows["BASIS"] == "lymphocytes", 100.0 / rows["ALC"], 1.0)
-    rows = rows.assign(SCALE=np.where(rows["BASIS"] == "baseline", np.nan, scale))
-    return rows.assign(DVID=rows["DVID"].where(rows["DVID"] != "", "bcell"))
+    return rows.assign(SCALE=np.where(rows["BASIS"] == "baseline", np.nan, scale))
 
 
 def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -314,6 +313,8 @@ def remarks(table: pd.DataFrame) -> list[str]:
         said.append(f"day 0 is {day_zero(table):%Y-%m-%d}")
     said.append(f"covariates that change in time: {table.attrs.get('covariate_rule', 'locf')}")
     for fault in table.attrs.get("faults", ()):
-        if fault["line"] in lines or fault["line"] is None:
+        if fault["line"] is None:
+            said.append(fault["message"])
+        elif fault["line"] in lines:
             said.append(f"line {fault['line']}: {fault['message']}")
     return said

@@ -32,6 +32,7 @@ def read_observations(
     time_unit: str = "d",
     alc_unit: str = "10^9/L",
     covariates: str = "locf",
+    skip: str | None = None,
     model: Model | None = None,
 ) -> pd.DataFrame:
     """Read a table of doses and observations.
@@ -60,6 +61,8 @@ def read_observations(
     covariates : str
         How a covariate holds between its records: ``"locf"`` (the last one carried forward),
         ``"nocb"`` (the next one backward) or ``"linear"``.
+    skip : str, optional
+        A column that marks, with anything but 0 or nothing, the rows to leave out.
     model : Model, optional
         The model whose states and outputs numbers in CMT and DVID count, and whose molar mass
         converts nmol/L.
@@ -84,7 +87,7 @@ def read_observations(
     if covariates not in COVARIATE_RULES:
         raise ValueError(unknown("rule for covariates", covariates, COVARIATE_RULES))
     path = _file(path)
-    how = _reading(unit, lloq, time_unit, alc_unit, model)
+    how = _reading(unit, lloq, time_unit, alc_unit, skip, model)
     rows, records, faults = _examine(path, how)
     for fault in faults:
         if fault.severity == "error":
@@ -101,13 +104,14 @@ def check_data(
     lloq: float | str | None = None,
     time_unit: str = "d",
     alc_unit: str = "10^9/L",
+    skip: str | None = None,
     model: Model | None = None,
 ) -> list[Fault]:
     """Return everything that is wrong or odd in a data file, by line.
 
     Parameters
     ----------
-    path, unit, lloq, time_unit, alc_unit, model
+    path, unit, lloq, time_unit, alc_unit, skip, model
         As for `read_observations`, which raises for the first error and warns of the warnings.
 
     Raises
@@ -116,7 +120,7 @@ def check_data(
         If there is no such file.
     """
     path = _file(path)
-    return _examine(path, _reading(unit, lloq, time_unit, alc_unit, model))[2]
+    return _examine(path, _reading(unit, lloq, time_unit, alc_unit, skip, model))[2]
 
 
 def _file(path):
@@ -126,7 +130,7 @@ def _file(path):
     return path
 
 
-def _reading(unit, lloq, time_unit, alc_unit, model):
+def _reading(unit, lloq, time_unit, alc_unit, skip, model):
     """Return how to read a file; what is given is checked even where no row needs it."""
     if percentage(unit) is None:
         convert(1.0, unit, "cells/uL")
@@ -139,14 +143,14 @@ def _reading(unit, lloq, time_unit, alc_unit, model):
         limits = {"lloq_percent" if percent else "lloq": limit}
     return Reading(
         unit=unit, day=convert(1.0, time_unit, "day"), alc=convert(1.0, alc_unit, "cells/uL"),
-        model=model, **limits,
+        skip=(skip or "").upper(), model=model, **limits,
     )  # fmt: skip
 
 
 def _examine(path, how):
     """Return the rows, their records, and every fault."""
     findings = Findings()
-    rows = read_rows(path, findings)
+    rows = rules.kept(read_rows(path, findings), how.skip, findings)
     if not rows:
         return rows, [], findings.ordered()
     times = read_times(rows, how.day)
@@ -157,6 +161,7 @@ def _examine(path, how):
         set_clocks(*some)
         rules.check_subject(*some)
     rules.check_covariates(rows, blocks)
+    rules.check_model(rows, how.model, findings)
     for row, record in zip(rows, records, strict=True):
         rules.check_alc(row, record)
     return rows, records, findings.ordered()
