@@ -33,9 +33,7 @@ def kept(rows: list[Row], flag: str, findings: Findings) -> list[Row]:
     if not rows or not flag:
         return rows
     if flag not in rows[0].cells:
-        findings.add(
-            "error", "skip", f"rows are to be skipped by column {flag}, which is not there"
-        )
+        findings.add("error", "skip", f"column {flag}, which marks rows to leave out, is not there")
         return []
     left = [row for row in rows if row.text(flag) in ("", "0")]
     gone = [str(row.line) for row in rows if row.text(flag) not in ("", "0")]

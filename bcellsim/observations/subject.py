@@ -112,13 +112,7 @@ def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
             events = [*_cut(events, time), Event("reset", time, line=int(row.LINE))]
         if row.EVID == 3:
             continue
-        dose = Event(
-            kind="dose", time=time, amount=float(row.AMT or row.RATE), unit=row.PER,
-            route=row.CMT or default_route, duration=float(row.DUR),
-            every=float(row.II) or None, count=int(row.ADDL) + 1, fixed_rate=row.RATE > 0,
-            modelled=_MODELLED.get(row.RATE, ""),
-            line=int(row.LINE),
-        )  # fmt: skip
+        dose = _dose(row, time, default_route)
         if row.SS:
             events = _cut(events, time) if row.SS == 1 else events
             events += _steady(table, dose, superposed=row.SS == 2)
@@ -127,6 +121,15 @@ def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
     if not any(event.kind in ("dose", "steady") for event in events):
         raise ValueError("the data hold no dose (a row with AMT above 0, EVID 1)")
     return Regimen(tuple(events), label="doses given")
+
+
+def _dose(row, time, default_route):
+    return Event(
+        kind="dose", time=time, amount=float(row.AMT or row.RATE), unit=row.PER,
+        route=row.CMT or default_route, duration=float(row.DUR), every=float(row.II) or None,
+        count=int(row.ADDL) + 1, fixed_rate=row.RATE > 0, modelled=_MODELLED.get(row.RATE, ""),
+        line=int(row.LINE),
+    )  # fmt: skip
 
 
 def _cut(events: list[Event], time: float) -> list[Event]:
