@@ -20,9 +20,7 @@ DVID        output observed
 DV          value observed, in UNIT; of a censored row its limit
 CENS        0, 1 (left) or -1 (right)
 LIMIT       the other end of the interval of a censored row, NaN where there is none
-LOWER       bounds of a censored row, -inf and inf where there is none; NaN of an exact row
-UPPER
-UNIT        unit of DV, LIMIT, LOWER and UPPER: cells/uL, mg/L or %
+UNIT        unit of DV and LIMIT: cells/uL, mg/L or %
 BASIS       of a percentage ``lymphocytes`` or ``baseline``, otherwise empty
 ALC         lymphocytes of the sample [cells/uL]
 VOLUME      volume counted [uL]
@@ -34,8 +32,8 @@ and then the other columns of the file: covariates, and what is only carried thr
 holds `source`, `covariate_rule` and `faults`, the warnings and notes. For one subject of it:
 
 - `one_subject(table, subject)`: its rows; `fitted_rows(table)`: the rows to compare with a
-  prediction, which is to be multiplied by their column SCALE (NaN: 100 / predicted baseline count);
-  `scaled_rows(table)`: all rows to predict;
+  prediction, which is to be multiplied by their column SCALE (NaN: 100 / predicted baseline count)
+  and is, of a censored row, between LOWER and UPPER; `scaled_rows(table)`: all rows to predict;
 - `regimen_of(table, default_route=...)`: its doses, resets and steady states as a regimen on CLOCK;
 - `covariates_of(table, names)`: its covariates, where they are constant; `covariate_course(table,
   names)`: their course, piece by piece, on CLOCK;

@@ -12,7 +12,7 @@ from bcellsim.observations.cells import Row
 NOTHING = {
     "ID": "", "TIME": math.nan, "CLOCK": math.nan, "DATE": None, "EVID": 0, "AMT": 0.0, "PER": "",
     "RATE": 0.0, "DUR": 0.0, "CMT": "", "ADDL": 0, "II": 0.0, "SS": 0, "MDV": 1, "DVID": "",
-    "DV": math.nan, "CENS": 0, "LIMIT": math.nan, "LOWER": math.nan, "UPPER": math.nan, "UNIT": "",
+    "DV": math.nan, "CENS": 0, "LIMIT": math.nan, "UNIT": "",
     "BASIS": "", "ALC": math.nan, "VOLUME": math.nan, "OCC": 1, "REP": 1, "LINE": 0,
 }  # fmt: skip
 #: Columns of a file that are read; the others are carried through.

@@ -33,12 +33,9 @@ def observation(row: Row, how: Reading) -> dict:
     factor, unit, basis = _unit(row, how, output)
     value, side, other = _censored(row, how, factor, unit, output)
     _check_value(row, value, unit, basis, seen)
-    bounds = {1: (-math.inf, value), -1: (value, math.inf), 0: (math.nan, math.nan)}[side]
-    if side and not math.isnan(other):
-        bounds = (other, value) if side == 1 else (value, other)
     return {
-        **seen, "MDV": mdv, "DV": value, "CENS": side, "LIMIT": other, "LOWER": bounds[0],
-        "UPPER": bounds[1], "UNIT": unit, "BASIS": basis,
+        **seen, "MDV": mdv, "DV": value, "CENS": side, "LIMIT": other, "UNIT": unit,
+        "BASIS": basis,
     }  # fmt: skip
 
 

@@ -80,9 +80,19 @@ def scaled_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def fitted_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the observations to compare with predictions, with SCALE as of `scaled_rows`."""
+    """Return the observations to compare with predictions, with SCALE as of `scaled_rows`.
+
+    LOWER and UPPER are the bounds of a censored row, infinite where there is none; of an exact row
+    both are DV.
+    """
     rows = scaled_rows(table)
-    return rows[(rows["EVID"] == 0) & (rows["MDV"] == 0) & rows["DV"].notna()]
+    rows = rows[(rows["EVID"] == 0) & (rows["MDV"] == 0) & rows["DV"].notna()]
+    value, side, other = (rows[name].to_numpy(np.float64) for name in ("DV", "CENS", "LIMIT"))
+    none = np.isnan(other)
+    return rows.assign(
+        LOWER=np.where(side == 1, np.where(none, -math.inf, other), value),
+        UPPER=np.where(side == -1, np.where(none, math.inf, other), value),
+    )
 
 
 def regimen_of(table: pd.DataFrame, *, default_route: str) -> Regimen:
