@@ -6,14 +6,15 @@ Two layers of randomness are kept apart: the counts of a draw hold the uncertain
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bcellsim.draws import uniforms
+from bcellsim.event import Event
 from bcellsim.fit import Fit
 from bcellsim.library import load_regimen
+from bcellsim.observations import day_zero
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
 from bcellsim.simulate import described, provenance, solve_regimen
@@ -96,13 +97,15 @@ def forecast(
     found = fit.drawn(draws, seed, method)
     people = fit.population(draws, found.seed, method)
     course = continued(fit, plan, now=now, until=now + length)
+    line = fit.problem.line
     begin = now if since is None else days(since, "since")
     if begin > now:
         raise ValueError(f"since = {begin:g} d is later than now = {now:g} d")
     times = _times(begin, now, length, step)
-    solution = solve_regimen(course, people, times, until=times[-1], backend="compiled")
+    days_solved = line.days(times)
+    solution = solve_regimen(course, people, days_solved, until=days_solved[-1], backend="compiled")
     data = _outputs(fit, people, solution, times, found.seed if observations else None)
-    doses = course.doses()
+    doses = given_and_planned(fit, plan, now=now, until=now + length)
     clock = {"unit": "day", "units": "day"}
     data["dose_time"] = ("dose", [e.time for e in doses], {**clock, "long_name": "Time of dose"})
     data["dose_amount"] = (
@@ -115,6 +118,10 @@ def forecast(
         "draw": np.arange(draws), "time": ("time", times, about), "quantile": list(QUANTILES),
         "days_from_now": ("time", times - now, from_now),
     }  # fmt: skip
+    zero = day_zero(fit.problem.table)
+    if zero is not None:
+        stamps = np.datetime64(zero, "s") + np.round(times * 86400.0).astype("timedelta64[s]")
+        coords["date"] = ("time", stamps.astype("datetime64[ns]"), {"long_name": "Date"})
     result = xr.Dataset(data, coords)
     result.attrs.update(
         provenance(fit.model), seed=found.seed, now=now, until=length,
@@ -136,14 +143,33 @@ def moment(fit: Fit, now: float | str | None) -> float:
     if now is None:
         return last
     now = days(now, "now")
-    first = min(fit.problem.times[0], fit.regimen.first_dose)
+    first = min(fit.problem.rows.clock[0], fit.regimen.first_dose)
     if now < first:
         raise ValueError(f"now = {now:g} d lies before the data, which begin on day {first:g}")
     return now
 
 
+def given_and_planned(fit: Fit, plan, *, now: float, until: float) -> list[Event]:
+    """Return the doses given by `now`, and those of a plan from then on, on the data's clock."""
+    given = [e for e in fit.regimen.doses(now + 1e-9) if e.time <= now]
+    return [*given, *_coming(plan, now, until)]
+
+
+def _coming(plan, now, until):
+    """Return the events of a plan whose day 0 is `now`, those before `until`."""
+    if plan is None:
+        return []
+    coming = load_regimen(plan).shift(now).expand(until)
+    early = [e for e in coming if e.time < now]
+    if early:
+        raise ValueError(
+            f"the plan has a dose {now - early[0].time:g} d before now; its day 0 is now"
+        )
+    return coming
+
+
 def continued(fit: Fit, plan: Regimen | str | None, *, now: float, until: float) -> Regimen:
-    """Return the doses given by `now`, and those of a plan from then on, on the data's clock.
+    """Return what was given by `now`, and a plan from then on, as the engine is to solve it.
 
     Parameters
     ----------
@@ -152,19 +178,14 @@ def continued(fit: Fit, plan: Regimen | str | None, *, now: float, until: float)
     plan : Regimen, str or None
         Doses from now on, its day 0 being `now`.
     now, until : float
-        The present, and before when the plan's doses are given [day].
+        The present, and before when the plan's doses are given, on the clock of the data [day].
+        Days of the result are those of `fit.problem.line.days`, which are others only where the
+        data have steady states.
     """
-    given = [e for e in fit.regimen.expand(now + 1e-9) if e.time <= now]
-    coming, drug = [], None
-    if plan is not None:
-        plan = load_regimen(plan)
-        coming, drug = plan.shift(now).expand(until), plan.drug
-        early = [e for e in coming if e.time < now]
-        if early:
-            raise ValueError(
-                f"the plan has a dose {now - early[0].time:g} d before now; its day 0 is now"
-            )
-    events = tuple(replace(e, every=None, count=1) for e in (*given, *coming))
+    at, end = (float(fit.problem.line.days(day)) for day in (now, until))
+    given = [e for e in fit.problem.line.regimen.expand(at + 1e-9) if e.time <= at]
+    drug = load_regimen(plan).drug if plan is not None else None
+    events = (*given, *_coming(plan, at, end))
     return Regimen(events, label="doses given, then the plan", drug=drug)
 
 

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bcellsim.engine import STATUS, Events, Solution, solve
-from bcellsim.engine import events as ev
+from bcellsim.engine import STATUS, Solution, solve
 from bcellsim.library import load_model, load_regimen
 from bcellsim.model import Model
 from bcellsim.names import unknown
 from bcellsim.population import Population, sample_population, typical_subject
 from bcellsim.regimen import Regimen
+from bcellsim.schedule import compile_events
 from bcellsim.structures import OUTPUTS
+from bcellsim.timeline import timeline
 from bcellsim.units import days
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_PER = {"mg/kg": "WT", "mg/m2": "BSA"}
 _MOST_TIMES = 1_000_000
 
 
@@ -173,7 +173,11 @@ def solve_regimen(
     """
     model = population.model
     cut = until if doses_until is None else doses_until
-    events = compile_events(model, regimen, population, cut)
+    line = timeline(model, regimen, population, cut)
+    if line.moved and (options.get("tallies") or options.get("dense")):
+        raise ValueError(f"regimen {regimen.name}: metrics need its steady states written as doses")
+    times, until = line.days(times), float(line.days(until))
+    events = compile_events(model, line.regimen, population, float(line.days(cut)), horizon=until)
     solution = solve(model.structure, population.parameters, events, times, until=until, **options)
     failed = np.flatnonzero(solution.status)
     if len(failed) and on_failure == "raise":
@@ -183,117 +187,6 @@ def solve_regimen(
             f"{population.subjects[i]}: {STATUS[int(solution.status[i])]}"
         )
     return solution
-
-
-def compile_events(model: Model, regimen: Regimen, population: Population, until: float) -> Events:
-    """Turn a regimen into the engine's events, per subject where doses depend on body size.
-
-    Raises
-    ------
-    ValueError
-        If the drug, a route, a state or a parameter is not one of the model, or a covariate that a
-        dose needs is missing.
-    """
-    if regimen.drug and regimen.drug != model.drug.name:
-        raise ValueError(
-            f"regimen {regimen.name} is for {regimen.drug}; model {model.name} is for "
-            f"{model.drug.name}"
-        )
-    expanded = regimen.expand(until)
-    for event in expanded:
-        _check_event(model, event, population)
-    n = len(population)
-    sized = {e.unit for e in expanded if e.kind == "dose"} & set(_PER)
-    if not sized:
-        return Events.from_rows([_rows(model, expanded, {})], np.zeros(n, dtype=np.int64))
-    sizes = [{unit: population.covariates[_PER[unit]][i] for unit in sized} for i in range(n)]
-    return Events.from_rows([_rows(model, expanded, size) for size in sizes], np.arange(n))
-
-
-def _check_event(model, event, population):
-    structure = model.structure
-    if event.kind == "multiply" and event.target not in structure.states:
-        raise ValueError(f"model {model.name}: {unknown('state', event.target, structure.states)}")
-    if event.kind == "modify" and event.target not in structure.parameters:
-        raise ValueError(
-            f"model {model.name}: {unknown('parameter', event.target, structure.parameters)}"
-        )
-    if event.kind != "dose":
-        return
-    if event.route not in model.routes():
-        raise ValueError(
-            f'model {model.name} cannot be dosed by route "{event.route}"; it can by '
-            f"{', '.join(model.routes())}"
-        )
-    for covariate in model.covariates.values():
-        if covariate.route == event.route and np.any(population.covariates[covariate.name] != 1):
-            raise ValueError(
-                f"model {model.name} has its own parameters for {event.route} dosing: give "
-                f"covariate {covariate.name} = 1 to every subject dosed {event.route}"
-            )
-        if covariate.route not in (None, event.route) and np.any(
-            population.covariates[covariate.name] == 1
-        ):
-            raise ValueError(
-                f"model {model.name}: a subject with {covariate.name} = 1 is dosed "
-                f"{covariate.route}, not {event.route}; its parameters do not cross routes"
-            )
-    size = _PER.get(event.unit)
-    if size and size not in population.covariates:
-        raise ValueError(
-            f"a dose in {event.unit} needs covariate {size}, which the subjects do not have; give "
-            f"it with the covariates of the population"
-        )
-
-
-def _rows(model, expanded, size):
-    """Return the engine's rows (time, kind, index, value, scale) of expanded events."""
-    structure = model.structure
-    rows, infusions, changes = [], {}, {}
-    for event in expanded:
-        if event.kind == "dose":
-            route = structure.routes[event.route]
-            state = structure.states.index(route.state)
-            scale = -1
-            if route.bioavailability:
-                scale = structure.parameters.index(route.bioavailability)
-            amount = _amount(event, size)
-            if event.duration:
-                end = event.time + event.duration
-                span = (event.time, end, amount / event.duration)
-                infusions.setdefault((state, scale), []).append(span)
-            else:
-                rows.append((event.time, ev.DOSE, state, amount, scale))
-        elif event.kind == "multiply":
-            state = structure.states.index(event.target)
-            rows.append((event.time, ev.MULTIPLY, state, event.factor, -1))
-        elif event.kind == "modify":
-            index = structure.parameters.index(event.target)
-            span = (event.time, event.time + event.duration, event.factor)
-            changes.setdefault(index, []).append(span)
-        else:
-            rows.append((event.time, ev.RESET, 0, 0.0, -1))
-            # It ends the infusions given before it.
-            for key, spans in infusions.items():
-                infusions[key] = [(a, min(b, event.time), rate) for a, b, rate in spans]
-    for (state, scale), spans in infusions.items():
-        rows += [(t, ev.RATE, state, sum(on), scale) for t, on in _active(spans)]
-    for index, spans in changes.items():
-        rows += [(t, ev.FACTOR, index, float(np.prod(on)), -1) for t, on in _active(spans)]
-    return rows
-
-
-def _amount(event, size):
-    """Return the dose [mg], per body size and capped where the event says so."""
-    amount = event.amount * size.get(event.unit, 1.0)
-    return amount if event.cap is None else min(amount, event.cap)
-
-
-def _active(spans):
-    """Yield each time at which something begins or ends, and the values in force from then on."""
-    spans = [span for span in spans if span[0] < span[1]]
-    for time in sorted({t for start, end, _ in spans for t in (start, end)}):
-        yield time, [value for start, end, value in spans if start <= time < end]
 
 
 def counting(progress, offset: int, total: int):

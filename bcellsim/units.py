@@ -49,6 +49,8 @@ _add("mass/time", 1.0, "mg/d", "mg/day")
 _add("mass/volume/time", 1.0, "mg/L/d", "mg/L/day")
 _add("substance/volume", 1.0, "nmol/L")
 _add("substance/volume/time", 1.0, "nmol/L/d", "nmol/L/day")
+_add("mass/cells", 1.0, "ng/cell")
+_add("substance/cells", 1.0, "fmol/cell")
 _add("cells/volume", 1.0, "cells/uL", "10^6/L", "1e6/L", "cells/mm3")
 _add("cells/volume", 1e3, "10^9/L", "1e9/L", "G/L")
 _add("fraction", 1.0, "", "-", "1", "fraction")
@@ -64,6 +66,7 @@ INTERNAL = {
     "mass": "mg",
     "volume": "L",
     "volume/time": "L/day",
+    "mass/time": "mg/day",
     "mass/volume": "mg/L",
     "mass/volume/time": "mg/L/day",
     "mass/volume*time": "mg/L*day",
@@ -71,6 +74,8 @@ INTERNAL = {
     "fraction": "",
     "substance/volume": "nmol/L",
     "substance/volume/time": "nmol/L/day",
+    "mass/cells": "ng/cell",
+    "substance/cells": "fmol/cell",
 }
 
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*$")

@@ -160,7 +160,7 @@ def test_agrees_with_the_reference(structure, n, seed):
         error = cases.scaled_error(structure, vectors, solution.values, expected.values)
         noise = 1e-6  # of the reference, where Hill exponents are large
         assert error.max() <= ERROR * rtol + noise, f"subject {error.max(axis=1).argmax()}"
-    others = [i for i in range(len(structure.outputs)) if i != cases.bcell(structure)]
+    others = [i for i in range(len(structure.outputs)) if i != cases.column(structure)]
     values, wanted = solution.values[..., others], expected.values[..., others]
     scale = np.maximum(np.abs(wanted), 1e-3 * wanted.max(axis=1, keepdims=True) + 1e-12)
     assert np.max(np.abs(values - wanted) / scale) <= REFERENCE_ERROR

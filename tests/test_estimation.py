@@ -533,3 +533,37 @@ def test_concentrations_are_what_tells_the_clearance(tmp_path):
     fit = bc.fit_individual(model, data, starts=1)
     assert fit.params.loc["cl", "determined"] == "prior"
     assert "cl: drug concentrations (day " in fit.report()
+
+
+# --- what tables can hold ------------------------------------------------------------------------
+
+
+def test_percent_of_baseline_and_of_lymphocytes(kpd, tmp_path):
+    seen, f = observed(kpd), shape(kpd)
+    alc = 1500.0
+    rows = [f"1,{t},.,{100 * v / alc!r},%,1.5" for t, v in zip(DAYS, seen.tolist(), strict=True)]
+    rows = ["1,0,1000,.,.,.", *rows[:4], "1,14,1000,.,.,.", *rows[4:]]
+    data = read(tmp_path, rows, "ID,TIME,AMT,DV,UNIT,ALC")
+    fit = bc.fit_individual(kpd, data, prior=None, fixed=HELD, sigma=0.3, starts=1)
+    wanted = np.log(seen / f).mean()
+    assert math.log(fit.params.loc["b0", "value"]) == pytest.approx(wanted, abs=FOUND)
+    assert "counts are % of lymphocytes" in fit.report()
+    # Of its own baseline a count says nothing of the baseline: kout is fitted instead.
+    rows = [f"1,{t},.,{100 * v!r},% of baseline" for t, v in zip(DAYS[5:], f[5:].tolist(),
+                                                                  strict=True)]  # fmt: skip
+    data = read(tmp_path, ["1,0,1000,.,.", "1,14,1000,.,.", *rows], "ID,TIME,AMT,DV,UNIT")
+    held = {name: HELD[name] for name in ("kel", "a50", "emax")} | {"b0": 77}
+    fit = bc.fit_individual(kpd, data, prior=None, fixed=held, sigma=0.3, starts=1,
+                            start={"kout": 0.04})  # fmt: skip
+    assert fit.params.loc["kout", "value"] == pytest.approx(0.05, rel=FOUND)
+
+
+def test_counted_volume_of_the_table(kpd, tmp_path):
+    rows = [f"1,{t},.,{v!r},5" for t, v in zip(DAYS[1:], (200 * shape(kpd))[1:].tolist(),
+                                               strict=True)]  # fmt: skip
+    data = read(tmp_path, ["1,0,1000,.,.", *rows], "ID,TIME,AMT,DV,VOLUME")
+    fit = bc.fit_individual(kpd, data, prior=None, fixed=HELD, error="poisson", starts=1)
+    assert fit.errors["bcell"].values["volume"] == 5.0
+    data.loc[data.index[3], "VOLUME"] = 7.0
+    with pytest.raises(ValueError, match="state 2 counted volumes"):
+        bc.fit_individual(kpd, data, prior=None, fixed=HELD, error="poisson")

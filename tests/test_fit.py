@@ -71,7 +71,8 @@ def one_of(population, i):
 def residual(y, f, sigma=0.4, *, censored=False, limit=math.nan):
     lower = limit if limit > 0 else -math.inf
     row = Rows(
-        time=np.zeros(1), output=np.array(["bcell"]), observed=np.array([y]),
+        time=np.zeros(1), clock=np.zeros(1), scale=np.ones(1), volume=np.ones(1),
+        output=np.array(["bcell"]), observed=np.array([y]),
         lower=np.array([lower]), upper=np.array([y]), cens=np.array([int(censored)]),
         line=np.ones(1),
     )  # fmt: skip
@@ -415,7 +416,6 @@ def test_wrong_arguments_say_so(tmp_path, options, words):
         (["1,0,20,.,70,38,", "1,9,.,8,70,38,amount"], "WT,AGE,DVID", 'unknown output "amount"'),
         (["1,0,20,.,70,38,iv", "1,9,.,8,70,38,"], "WT,AGE,CMT", "covariate IV = 1"),
         (["1,0,20,.,70,38", "1,9,.,8,71,38"], "WT,AGE", "WT changes in time"),
-        (["1,0,20,.,0,38", "1,9,.,8,0,38"], "WT,AGE", "covariate WT: a value is not above 0"),
     ],
 )
 def test_data_that_do_not_fit_the_model_say_so(tmp_path, rows, header, words):

@@ -124,3 +124,27 @@ def test_wrong_arguments_say_so(fit, options, words):
     with pytest.raises(ValueError, match=r"\w") as raised:
         bc.forecast(fit, options.pop("plan", None), **options)
     assert words in str(raised.value)
+
+
+def test_dates_stand_beside_days(tmp_path):
+    model = patient.model_of(tmp_path, patient.KPD + patient.IIV)
+    rows = ["1,2024-01-01,1000,.", "1,2024-03-01,.,30", "1,2024-06-01,.,150"]
+    fit = bc.fit_individual(model, patient.read(tmp_path, rows), starts=1)
+    ahead = bc.forecast(fit, "500 mg iv at 9 d", until="10 d", draws=5, every="10 d", seed=1)
+    assert [str(d)[:10] for d in ahead.date.values] == ["2024-06-01", "2024-06-11"]
+
+
+def test_history_with_a_steady_state(tmp_path):
+    text = patient.KPD + patient.IIV
+    model = patient.model_of(tmp_path, text)
+    header = "ID,TIME,AMT,II,SS,DV,EVID"
+    rows = ["1,0,500,28,1,.,1", "1,20,.,.,.,2,0", "1,60,.,.,.,9,0", "1,200,.,.,.,150,0"]
+    fit = bc.fit_individual(model, patient.read(tmp_path, rows, header), starts=1)
+    ahead = bc.forecast(fit, None, until="10 d", draws=20, now=60, every="10 d", seed=1)
+    long = [f"1,{28 * k},500,.,.,.,1" for k in range(20)]
+    days = [(532 + d, v) for d, v in ((20, 2), (60, 9), (200, 150))]
+    rows = [*long, *(f"1,{d},.,.,.,{v},0" for d, v in days)]
+    other = bc.fit_individual(model, patient.read(tmp_path, rows, header), starts=1)
+    assert fit.objective == pytest.approx(other.objective, abs=1e-3)
+    assert float(ahead.time[0]) == 60.0
+    assert list(ahead.dose_time.values) == [0.0]

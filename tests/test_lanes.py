@@ -35,7 +35,7 @@ LINEAR_TIGHT = 20e-9  # twenty times the rtol of 1e-9 asked for: an error grows 
 
 def tallies(structure):
     """Return one tally of every kind, of two outputs."""
-    drug, count = structure.outputs[0], "bcell"
+    drug, count = structure.outputs[0], cases.followed(structure)
     return (
         Tally("above", count, 20.0, 300.0, 50.0),
         Tally("below", count, 10.0, level=60.0),
@@ -143,7 +143,7 @@ def test_same_bits_in_any_order_and_chunk(structure):
 @each
 def test_same_bits_at_the_bounds_of_blocks(structure):
     """A block has 16 lanes and up to 320 subjects."""
-    call = many(structure, 1000, dense=("bcell",))
+    call = many(structure, 1000, dense=(cases.followed(structure),))
     whole = call.solve(threads=1)
     for n in (1, 15, 16, 17, 319, 320, 321):
         for threads in (1, 2):
@@ -164,11 +164,13 @@ def test_same_bits_beside_any_neighbours(structure, trouble):
     if trouble == "nan":
         params[others, 1, 0] = np.nan
     elif trouble == "stiff":  # a loss so quick that it takes too many steps
-        params[others[:2], :, structure.parameters.index("kout")] *= 1e6
+        params[others[:2], :, structure.parameters.index(cases.quick(structure))] *= 1e6
     elif trouble == "other":
         params[others] *= np.exp(np.random.default_rng(1).normal(size=params[others].shape))
     elif trouble == "infinite":
-        troubled += [(20.0, MULTIPLY, structure.states.index("bcell"), 1e200, -1)] * 2
+        grown = len(structure.states) - 1
+        troubled += [cases.dose(structure, 20.0, 1e300)]
+        troubled += [(21.0, MULTIPLY, grown, 1e200, -1)] * 2
     else:
         troubled, until[others] = [], 1e-3
     events = call.events
@@ -403,7 +405,7 @@ def resident():
 
 def test_memory_does_not_grow():
     """A hundred calls leave nothing behind: every block has arrays made in compiled code."""
-    calls = [many(structure, 40, dense=("bcell",)) for structure in cases.ALL]
+    calls = [many(s, 40, dense=(cases.followed(s),)) for s in cases.ALL]
     for _ in range(10):
         for call in calls:
             call.solve()

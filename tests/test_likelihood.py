@@ -14,6 +14,7 @@ import bcellsim as bc
 from bcellsim.fit.censoring import METHODS, rows_of
 from bcellsim.fit.errors import error_models
 from bcellsim.fit.likelihood import FAMILIES, ErrorModel, Rows, log_interval, log_likelihood
+from bcellsim.observations.columns import NOTHING
 
 THETA = {"sd": 0.4, "add_sd": 1.5, "prop_sd": 0.3, "volume": 2.0, "dispersion": 0.2}
 NORMAL = [name for name, family in FAMILIES.items() if not family.counting]
@@ -190,7 +191,8 @@ def test_stated_sd_is_that_of_samples(form):
 
 def test_rows_of_two_endpoints_each_have_their_own_error():
     rows = Rows(
-        time=np.zeros(3), output=np.array(["bcell", "conc", "bcell"], dtype=object),
+        time=np.zeros(3), clock=np.zeros(3), scale=np.ones(3), volume=np.ones(3),
+        output=np.array(["bcell", "conc", "bcell"], dtype=object),
         observed=np.array([8.0, 3.0, 5.0]), lower=np.array([8.0, 3.0, -math.inf]),
         upper=np.array([8.0, 3.0, 5.0]), cens=np.array([0, 0, 1]), line=np.arange(3),
     )  # fmt: skip
@@ -262,8 +264,9 @@ def test_concentrations_are_not_counted():
 
 def data(values, cens, limit=None):
     n = len(values)
+    days = np.arange(float(n))
     return pd.DataFrame(
-        {"ID": "1", "TIME": np.arange(float(n)), "EVID": 0, "DVID": "bcell", "DV": values,
+        {**NOTHING, "ID": "1", "TIME": days, "CLOCK": days, "MDV": 0, "DVID": "bcell", "DV": values,
          "CENS": cens, "LIMIT": limit or [math.nan] * n, "LINE": np.arange(2, n + 2)}
     )  # fmt: skip
 

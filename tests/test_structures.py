@@ -21,15 +21,20 @@ from bcellsim.structures import (
     get_structure,
     register_structure,
 )
+from bcellsim.structures.response import log_linear_removal
 
 BASELINE = (
     1e-5  # ten times the default rtol: steps as long as stability allows leave about the tolerance
 )
 RETURNED = 1e-5  # what a difference of half leaves after the wait, at the default tolerances
+SAME_PK = 1e-6  # of two solves at an rtol of 1e-9, one of them perhaps in closed form
 CLOSED = 1e-8  # mass balance at the reference's tolerance
 DERIVATIVE = 1e-6  # central differences with a step of 1e-5 of each state
 
 each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
+each_counted = pytest.mark.parametrize(
+    "structure", cases.COUNTED, ids=[structure.name for structure in cases.COUNTED]
+)
 
 
 def random_states(structure, rng, vector):
@@ -59,32 +64,46 @@ def test_baseline_holds_for_five_years(structure, clock):
     vectors = np.vstack([cases.typical(structure), cases.random_vectors(structure, 5, 1)])
     events = cases.Events.from_rows([rows], np.zeros(len(vectors), int))
     solution = solve(structure, vectors, events, np.linspace(0, 5 * 365.25, 50))
-    b0 = cases.parameter(structure, "b0", vectors)[:, None]
+    rest = cases.baseline(structure, vectors)[1][:, None, :]
     assert np.all(solution.status == 0)
-    assert np.abs(solution.values[..., cases.bcell(structure)] / b0 - 1).max() < BASELINE
-    others = [i for i in range(len(structure.outputs)) if i != cases.bcell(structure)]
-    assert np.all(solution.values[..., others] == 0)
+    assert np.all(np.abs(solution.values - rest) <= BASELINE * rest)
+    assert np.array_equal(rest > 0, np.broadcast_to(np.array(structure.outputs) == "bcell",
+                          rest.shape))  # fmt: skip
 
 
-@each
+def slowest(structure, vector):
+    """Return the time constant of the slowest return to baseline of what is not drug [day]."""
+    cells, n = cases.endogenous(structure), len(structure.states)
+    rest = cases.baseline(structure, vector)[0][0]
+
+    def slopes(i, change):
+        y, dy = rest.copy(), [0.0] * n
+        y[i] *= 1.0 + change
+        structure.rhs(0.0, y.tolist(), vector.tolist(), [0.0] * n, dy)
+        return np.array(dy)[cells]
+
+    columns = [(slopes(i, 1e-3) - slopes(i, -1e-3)) / (2e-3 * rest[i]) for i in cells]
+    return 1.0 / np.abs(np.linalg.eigvals(np.column_stack(columns)).real).min()
+
+
+@each_counted
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_returns_to_baseline(structure, factor):
     vector = cases.typical(structure)
-    half_life = np.log(2) / cases.parameter(structure, "kout", vector)
-    rows = [(0.0, MULTIPLY, structure.states.index("bcell"), factor, -1)]
-    times = [0.0, 1e-9, 60 * half_life]  # 60: a tissue pool makes the return slower than kout
-    b = solve(structure, vector[None], cases.one(rows), times).values[0, :, cases.bcell(structure)]
-    b0 = cases.parameter(structure, "b0", vector)
+    rows = [(0.0, MULTIPLY, i, factor, -1) for i in cases.endogenous(structure)]
+    times = [0.0, 1e-9, 25.0 * slowest(structure, vector)]
+    b = solve(structure, vector[None], cases.one(rows), times).values[0, :, cases.column(structure)]
+    b0 = cases.baseline(structure, vector)[1][0, cases.column(structure)]
     assert b[0] == b0
     assert b[1] == pytest.approx(factor * b0, rel=1e-6)
     assert b[2] == pytest.approx(b0, rel=RETURNED)
 
 
-@each
+@each_counted
 def test_drug_depletes(structure):
     rows = [cases.dose(structure, 0.0, 500.0, route) for route in structure.routes]
     solution = solve(structure, cases.typical(structure)[None], cases.one(rows), [0.0, 7.0])
-    before, after = solution.values[0, :, cases.bcell(structure)]
+    before, after = solution.values[0, :, cases.column(structure)]
     assert after < 0.9 * before
 
 
@@ -100,7 +119,7 @@ def test_no_negative_state(structure):
     lowest = np.min(np.array(recorded) / wide.state_scales())
     assert lowest > -1e-6  # of the scale of the state: the error control of a state that is 0
     quick = solve(structure, vectors, events, np.linspace(0, 250, 80))
-    assert quick.values[..., cases.bcell(structure)].min() > 0
+    assert quick.values[..., cases.baseline(structure, vectors)[1][0] > 0].min(initial=1.0) > 0
     assert quick.values.min() > -1e-9
 
 
@@ -198,9 +217,10 @@ def test_names(structure):
     for route in structure.routes.values():
         assert route.state in structure.states
         assert route.bioavailability in (None, *structure.parameters)
+        assert route.lag in (None, *structure.parameters)
+        assert route.lag is None or structure.defaults[route.lag] == 0.0
         assert STATES[route.state].unit == "mg"
     assert all(value in (0.0, 1.0) for value in structure.defaults.values())
-    assert "bcell" in structure.outputs
     assert structure.title
 
 
@@ -214,7 +234,104 @@ def test_every_parameter_matters(structure):
     values = solve(structure, variants, events, np.linspace(1.0, 200.0, 20)).values
     change = np.abs(values[1:] / values[0] - 1).max(axis=(1, 2))
     names = np.array(structure.parameters)
-    assert not names[change < 1e-4].tolist()
+    # A lag is in the times of the events, not in the equations.
+    lags = {route.lag for route in structure.routes.values()}
+    assert set(names[change < 1e-4].tolist()) <= lags
+
+
+WITH_PK = [structure for structure in cases.ALL if structure.pk]
+
+
+@pytest.mark.parametrize("structure", WITH_PK, ids=[structure.name for structure in WITH_PK])
+def test_the_pk_alone_gives_the_same_concentrations(structure):
+    pk = get_structure(structure.pk)
+    assert "bcell" not in pk.outputs
+    assert not pk.pk
+    vectors = cases.random_vectors(structure, 20, 20)
+    own = vectors[:, [structure.parameters.index(name) for name in pk.parameters]]
+    events = cases.random_events(structure, 20, 20, rows=cases.random_doses)
+    times = np.linspace(0.0, 400.0, 81)
+    whole, alone = (
+        solve(s, v, events, times, rtol=1e-9, atol=1e-11).values
+        for s, v in ((structure, vectors), (pk, own))
+    )
+    same = whole[..., [structure.outputs.index(name) for name in pk.outputs]]
+    assert same == pytest.approx(alone, rel=SAME_PK, abs=SAME_PK * alone.max())
+
+
+def test_a_structure_that_is_not_its_pk_is_refused():
+    turnover = get_structure("turnover")
+    with pytest.raises(
+        ValueError, match=r'turnover has no state "target", which its PK pk_tmdd_qss'
+    ):
+        replace(turnover, pk="pk_tmdd_qss")
+    with pytest.raises(ValueError, match=r'has no parameter "vmax", which its PK pk_mich'):
+        replace(turnover, pk="pk_michaelis_menten")
+    with pytest.raises(ValueError, match='unknown structure "pk_linea"; did you mean "pk_linear"'):
+        replace(turnover, pk="pk_linea")
+
+
+# Each structure of its own, by hand
+
+
+def slopes(structure, y, p):
+    """Return the slopes of states given by name, the others being at baseline."""
+    states = dict(zip(structure.states, cases.baseline(structure, p)[0][0], strict=True))
+    dy = [0.0] * len(states)
+    structure.rhs(0.0, list({**states, **y}.values()), p.tolist(), [0.0] * len(states), dy)
+    return dict(zip(structure.states, dy, strict=True))
+
+
+def test_the_ageing_chain_rests_where_removal_is_constant():
+    chain = get_structure("michaelis_menten_chain")
+    p = cases.typical(chain)
+    value = dict(zip(chain.parameters, p, strict=True))
+    conc = 20.0
+    removal = value["kill_slope"] * np.log(1.0 + conc / value["kill_conc"])
+    ageing = 4.0 / value["lifespan"]
+    states = {"central": conc * value["vc"]}
+    states["pro_bcell"] = 135.0 / 391.0 / (value["kmat"] + removal)
+    entering = value["kmat"] * states["pro_bcell"]
+    for i in range(1, 5):
+        states[f"transit{i}"] = entering / (ageing + removal)
+        entering = ageing * states[f"transit{i}"]
+    found = slopes(chain, states, p)
+    for name in ("pro_bcell", "transit1", "transit2", "transit3", "transit4"):
+        assert found[name] == pytest.approx(0.0, abs=1e-15)
+
+
+@given(st.floats(-6, 3), st.floats(0, 6))
+def test_removal_is_log_linear_above_where_it_sets_in(log_onset, log_ratio):
+    onset, conc = 10**log_onset, 10 ** (log_onset + log_ratio)
+    line = 0.02 * np.log(conc) - 0.02 * np.log(onset)  # slope ln C + intercept
+    found = log_linear_removal(conc, 0.02, onset)
+    assert line <= found <= line + 0.02 * onset / conc * (1 + 1e-9) + 1e-15
+    assert log_linear_removal(0.0, 0.02, onset) == 0.0
+
+
+def test_cd20_on_b_cells_as_the_target():
+    """Baseline and floor of Liang 2024 (models.md, section 3: 199 and 1.5 cells/uL)."""
+    structure = get_structure("tmdd_bcell")
+    p = cases.typical(structure)
+    assert cases.baseline(structure, p)[1][0] == pytest.approx([0.0, 0.0, 199.0], abs=0.5)
+    ksyn, kint, per_cell = (cases.parameter(structure, n, p) for n in
+                            ("ksyn", "kint", "cd20_per_cell"))  # fmt: skip
+    assert ksyn / kint / per_cell == pytest.approx(1.5, abs=0.05)
+    assert slopes(structure, {"central": 1e9, "target": ksyn / kint}, p)["target"] == pytest.approx(
+        0.0, abs=1e-12
+    )
+
+
+def test_saturable_elimination():
+    """Yan 2022 (models.md, section 4): Vmax / Km is 141 mL/day, and halves in 236 days."""
+    structure = get_structure("pk_michaelis_menten")
+    p = cases.typical(structure)
+    vc = cases.parameter(structure, "vc", p)
+    for t, expected in ((0.0, 0.141), (236.0, 0.0706)):
+        clearance = structure.elimination(t, [0.0, 1e-9 * vc, 0.0], p) / 1e-9
+        assert clearance - 0.188 == pytest.approx(expected, rel=5e-3)
+    large = structure.elimination(0.0, [0.0, 1e6 * vc, 0.0], p)
+    assert large - 0.188e6 == pytest.approx(0.832, rel=1e-3)
 
 
 @pytest.mark.parametrize("what", ["states", "parameters", "outputs"])
@@ -227,6 +344,12 @@ def test_unregistered_name_is_refused(what):
 
 def test_route_into_no_state_is_refused():
     kpd = get_structure("kpd")
+    with pytest.raises(ValueError, match='structure kpd: unknown parameter "tlag"'):
+        replace(kpd, routes={"sc": kpd.routes["sc"]._replace(lag="tlag")})
+    with pytest.raises(ValueError, match='structure kpd: unknown parameter "ka"'):
+        replace(kpd, route_parameters={"sc": ("ka",)})
+    with pytest.raises(ValueError, match='structure kpd: unknown parameter "tlag"'):
+        replace(kpd, defaults={"tlag": 0.0})
     with pytest.raises(ValueError, match='unknown state "depot"'):
         replace(kpd, routes={"sc": kpd.routes["sc"]._replace(state="depot")})
 

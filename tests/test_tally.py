@@ -114,14 +114,15 @@ def test_against_the_reference(structure):
     vectors, events = many(structure, 10, 4)
     window = {"opens": 15.0, "closes": 380.0}
     drug = structure.outputs[0]
-    level = 0.3 * float(np.median(cases.parameter(structure, "b0", vectors)))
+    count = cases.followed(structure)
+    level = 0.3 * float(np.median(cases.baseline(structure, vectors)[1][:, -1])) or 1.0
     simple = (
-        Tally("lowest", "bcell", **window), Tally("highest", drug, **window),
-        Tally("integral", drug, **window), Tally("integral", "bcell"),
-        Tally("marked", "bcell", marks=(60.0, 200.0), **window),
+        Tally("lowest", count, **window), Tally("highest", drug, **window),
+        Tally("integral", drug, **window), Tally("integral", count),
+        Tally("marked", count, marks=(60.0, 200.0), **window),
     )  # fmt: skip
     levels = level * (1.0 + LEVEL), level, level * (1.0 - LEVEL)
-    crossing = [tuple(Tally(kind, "bcell", level=x, **window) for x in levels)
+    crossing = [tuple(Tally(kind, count, level=x, **window) for x in levels)
                 for kind in ("above", "below")]  # fmt: skip
     expected = solve(structure, vectors, events, TIMES, tallies=(*simple, *crossing[0],
                      *crossing[1]), **cases.REFERENCE)  # fmt: skip
@@ -230,9 +231,9 @@ def test_a_jump_over_the_level_is_a_crossing(backend):
 def test_marks_are_the_values_before_what_happens(structure, backend):
     n = 20 if backend == "compiled" else 4
     vectors, (times, events) = cases.random_vectors(structure, n, 6), dosed(structure, n)
-    tally = Tally("marked", "bcell", 20.0, marks=tuple(times))
+    tally = Tally("marked", cases.followed(structure), 20.0, marks=tuple(times))
     solution = solve(structure, vectors, events, times, tallies=(tally,), backend=backend)
-    b = solution.values[:, 1:, cases.bcell(structure)]
+    b = solution.values[:, 1:, cases.column(structure)]
     assert solution.tally(tally)[:, 0] == pytest.approx(b.min(axis=1), rel=VALUE)
     assert np.array_equal(solution.tally(tally)[:, 1], times[1:][b.argmin(axis=1)])
 
@@ -263,8 +264,9 @@ def test_tallies_of_failed_subjects_are_nan(structure, backend):
 @each
 def test_tallies_of_subjects_of_the_stiff_fall_back(structure):
     vectors, events = np.repeat(cases.typical(structure)[None], 12, axis=0), dosed(structure, 12)[1]
-    vectors[3, structure.parameters.index("kout")] = 2e3
-    asked = Tally("lowest", "bcell"), Tally("integral", "bcell"), Tally("above", "bcell", level=1.0)
+    vectors[3, structure.parameters.index(cases.quick(structure))] = 2e3
+    count = cases.followed(structure)
+    asked = Tally("lowest", count), Tally("integral", count), Tally("above", count, level=1.0)
     solution = solve(structure, vectors, events, [], until=200.0, tallies=asked, max_steps=10_000)
     # What goes by the closed form finds nothing here stiff.
     assert np.array_equal(solution.stiff, (np.arange(12) == 3) & ~solution.closed_form)

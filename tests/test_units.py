@@ -64,6 +64,8 @@ def test_times(text, expected):
         (32.5, "nmol/L", "mg/L", 32.5 * 0.146),
         (0.985, "nmol/L/day", "mg/L/day", 0.985 * 0.146),
         (1000, "nmol", "mg", 146),
+        (6.21e-3, "umol/L", "mg/L", 6.21 * 0.146),
+        (94_000, "molecules/cell", "ng/cell", 94_000 / 6.02214076e23 * 146e3 * 1e9),
     ],
 )
 def test_molar_mass(value, unit, to, expected):
@@ -84,6 +86,11 @@ def test_molar_mass(value, unit, to, expected):
         ("g/L", "mg/L", 1000),
         ("cells/L", "cells/uL", 1e-6),
         ("umol/L", "nmol/L", 1000),
+        ("umol/L/h", "nmol/L/day", 24000),
+        ("nmol/(L*h)", "nmol/L/day", 24),
+        ("g/day", "mg/day", 1000),
+        ("pg/cell", "ng/cell", 1e-3),
+        ("molecules/cell", "fmol/cell", 1e15 / 6.02214076e23),
     ],
 )
 def test_pint_reads_compounds(unit, to, expected):

@@ -12,6 +12,7 @@ import numpy as np
 
 from bcellsim.fit.likelihood import ErrorModel, Rows
 from bcellsim.names import unknown
+from bcellsim.observations import fitted_rows
 
 #: What each method does with left-censored rows.
 METHODS = {
@@ -21,6 +22,9 @@ METHODS = {
     "M6": "of each run one replaced by half the limit, the others dropped",
     "M7": "replaced by 0",
 }
+
+
+_KEPT = ("time", "clock", "output", "scale", "volume", "line")
 
 
 def rows_of(table, method: str = "M3") -> Rows:
@@ -40,24 +44,23 @@ def rows_of(table, method: str = "M3") -> Rows:
     """
     if method not in METHODS:
         raise ValueError(unknown("method for censored rows", str(method), METHODS))
-    seen = table[(table["EVID"] == 0) & table["DV"].notna()]
+    seen = fitted_rows(table)
     if not len(seen):
         raise ValueError("the data hold no observation to fit (a row with DV, EVID 0)")
-    value = seen["DV"].to_numpy(dtype=np.float64)
-    limit = seen["LIMIT"].to_numpy(dtype=np.float64)
-    cens = seen["CENS"].to_numpy(dtype=np.int64)
-    given = ~np.isnan(limit)
     rows = Rows(
         time=seen["TIME"].to_numpy(dtype=np.float64),
+        clock=seen["CLOCK"].to_numpy(dtype=np.float64),
         output=seen["DVID"].to_numpy(dtype=object),
-        observed=value,
-        lower=np.select([cens == 1, cens == -1], [np.where(given, limit, -np.inf), value], value),
-        upper=np.select([cens == 1, cens == -1], [value, np.where(given, limit, np.inf)], value),
-        cens=cens,
-        line=seen["LINE"].to_numpy() if "LINE" in seen else np.arange(1, len(seen) + 1),
+        observed=seen["DV"].to_numpy(dtype=np.float64),
+        lower=seen["LOWER"].to_numpy(dtype=np.float64),
+        upper=seen["UPPER"].to_numpy(dtype=np.float64),
+        cens=seen["CENS"].to_numpy(dtype=np.int64),
+        scale=seen["SCALE"].to_numpy(dtype=np.float64),
+        volume=seen["VOLUME"].to_numpy(dtype=np.float64),
+        line=seen["LINE"].to_numpy(),
         method=method,
     )
-    bad = np.flatnonzero((cens != 0) & ~(rows.lower < rows.upper))
+    bad = np.flatnonzero((rows.cens != 0) & ~(rows.lower < rows.upper))
     if len(bad):
         raise ValueError(
             f"line {rows.line[bad[0]]}: a censored value between {rows.lower[bad[0]]:g} and "
@@ -91,7 +94,7 @@ def _substituted(rows, method):
         f"{int(replaced.sum())} replaced ({method}, for comparison only: the estimates are biased; "
         "M3 uses what the rows say)",
     )
-    changed = {name: getattr(rows, name)[keep] for name in ("time", "output", "line")}
+    changed = {name: getattr(rows, name)[keep] for name in _KEPT}
     value = value[keep]
     return replace(
         rows, **changed, observed=value, lower=value, upper=value,

@@ -73,7 +73,7 @@ def curvature(problem: Problem, point: np.ndarray) -> Curvature:
     shifts += [np.array([unit[i] + unit[j] for i, j in pairs]).reshape(-1, n)]
     shifts += [-shifts[-1]]
     trials = point + np.concatenate(shifts)
-    predicted = problem.at_rows(problem.followed(point, trials, rtol=FINE))
+    predicted = problem.predict_beside(point, trials, rtol=FINE)
     values = problem.objective(trials, predicted)
     middle, plus, minus = values[0], values[1 : n + 1], values[n + 1 : 2 * n + 1]
     both = values[2 * n + 1 :].reshape(2, -1).sum(axis=0)

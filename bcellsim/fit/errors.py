@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from bcellsim.fit.likelihood import FAMILIES, ErrorModel
 from bcellsim.model import Model
 from bcellsim.names import unknown
@@ -147,6 +149,23 @@ def _number(model, output, form, name, said):
     if not 0.0 < value < float("inf"):
         raise ValueError(f"{name} of {output} = {said}: a finite number above 0 is wanted")
     return value
+
+
+def stated_volume(rows) -> float | None:
+    """Return the counted volume [uL] that the rows state, None if they state none.
+
+    Raises
+    ------
+    ValueError
+        If it is not the same for all.
+    """
+    stated = np.unique(rows.volume[~np.isnan(rows.volume)])
+    if len(stated) > 1:
+        raise ValueError(
+            f"the rows state {len(stated)} counted volumes (VOLUME {stated[0]:g} to "
+            f"{stated[-1]:g} uL); a counting error takes one"
+        )
+    return float(stated[0]) if len(stated) else None
 
 
 def require_rows_for_errors(errors: dict[str, ErrorModel], rows) -> None:

@@ -55,13 +55,14 @@ def identify(problem: Problem, curvature: Curvature, weak: list[str]):
     times, kinds, outputs = _grid(problem, point)
     slopes, predicted = _sensitivities(problem, point, times)
     covariance = _covariance(curvature)
+    moved = float(problem.line.days(problem.end)) - problem.end
     rows = []
     for (output, kind), at in kinds.items():
         o = outputs.index(output)
         information = _information(problem, output, predicted[:, o])[at]
         for name in weak:
             column = problem.coordinates.variables.index(name)
-            days = times[at]
+            days = times[at] - moved
             chosen, variance = _greedy(covariance, slopes[at, o], information, column, days)
             rows.append({
                 "coordinate": name, "observation": kind, "output": output,
@@ -81,7 +82,7 @@ def identify(problem: Problem, curvature: Curvature, weak: list[str]):
 def _grid(problem, point):
     """Return days, and by (output, kind of observation) which of them belong to it."""
     outputs = list(problem.model.structure.outputs)
-    first = problem.regimen.first_dose
+    first = problem.line.regimen.first_dose
     ahead = np.clip(0.5 * (problem.last - first), *_AHEAD)
     before = first - 1.0 - _APART * np.arange(N_ADDED)[::-1]
     times = np.concatenate([before, np.linspace(first + 1.0, problem.last + ahead, _GRID)])

@@ -89,7 +89,9 @@ def fit_individual(
         raise ValueError(f'prior = {prior!r}: "model" or None is wanted')
     if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
         raise ValueError(f"starts = {starts}: a whole number of 1 or more is wanted")
-    table = observations if hasattr(observations, "columns") else read_observations(observations)
+    table = observations
+    if not hasattr(table, "columns"):
+        table = read_observations(table, model=model)
     problem = Problem(
         model, one_subject(table, subject), prior=prior, fixed=fixed, start=start,
         parameters=parameters, error=error, sigma=sigma, volume=volume, censored=censored,

@@ -265,8 +265,8 @@ class Rows:
 
     Parameters
     ----------
-    time : float array (n_rows,)
-        Time of each row [day].
+    time, clock : float array (n_rows,)
+        Time of each row as the data have it, and the one to predict it at [day].
     output : array of str (n_rows,)
         The endpoint of each row.
     observed : float array (n_rows,)
@@ -275,6 +275,10 @@ class Rows:
         What a censored value lies between.
     cens : int array (n_rows,)
         0 exact, 1 left- or interval-censored (lower < y <= upper), -1 right (lower <= y < upper).
+    scale : float array (n_rows,)
+        By what its prediction is multiplied; NaN: 100 over the predicted count without drug.
+    volume : float array (n_rows,)
+        Volume counted [uL]; NaN where it is not stated.
     line : int array (n_rows,)
         The row's place in the table.
     method : str
@@ -284,11 +288,14 @@ class Rows:
     """
 
     time: np.ndarray
+    clock: np.ndarray
     output: np.ndarray
     observed: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
     cens: np.ndarray
+    scale: np.ndarray
+    volume: np.ndarray
     line: np.ndarray
     method: str = "M3"
     told: tuple[str, ...] = ()

@@ -14,14 +14,16 @@ import numpy as np
 from bcellsim.engine import follow, solve
 from bcellsim.fit.censoring import check_values, rows_of
 from bcellsim.fit.coordinates import Coordinates, read_settings
-from bcellsim.fit.errors import error_models, require_rows_for_errors
+from bcellsim.fit.errors import error_models, require_rows_for_errors, stated_volume
 from bcellsim.fit.likelihood import log_likelihood, residuals
 from bcellsim.model import Model
 from bcellsim.names import unknown
 from bcellsim.observations import covariates_of, regimen_of
 from bcellsim.population import BODY_SIZE, Population, individual_subject
-from bcellsim.simulate import compile_events
+from bcellsim.predict import baseline_count
+from bcellsim.schedule import compile_events
 from bcellsim.structures import PARAMETERS
+from bcellsim.timeline import timeline
 from bcellsim.units import quantity
 
 #: Relative tolerance of the engine in a coarse search, and to the end.
@@ -62,6 +64,7 @@ class Problem:
         self.outputs = list(dict.fromkeys(self.rows.output))
         for output in self.outputs:
             model.require_output(output)
+        volume = stated_volume(self.rows) if volume is None else volume
         self.errors = error_models(model, self.outputs, error=error, sigma=sigma, volume=volume)
         check_values(self.rows, self.errors)
         require_rows_for_errors(self.errors, self.rows)
@@ -88,7 +91,7 @@ class Problem:
         model = self.model
         routes = [r for r in model.drug.routes if r in model.routes()] or model.routes()
         self.regimen = regimen_of(self.table, default_route=routes[0])
-        first, last = self.regimen.first_dose, self.rows.time[-1]
+        first, last = self.regimen.first_dose, self.rows.clock[-1]
         self.late = (
             f"every dose is given after the last observation (day {last:g}; the first dose is on "
             f"day {first:g}): these data say nothing about the drug"
@@ -97,13 +100,16 @@ class Problem:
         )
         if self.late and not self.prior:
             raise ValueError(f"{self.late}; without a prior nothing does")
-        self.times, self.at = np.unique(self.rows.time, return_inverse=True)
+        #: The last row of the data, be it a count or a dose [day].
+        self.end = float(self.table["CLOCK"].max())
+        #: The doses on the engine's clock, steady states written out.
+        self.line = timeline(model, self.regimen, self.typical, max(last, self.end))
+        clock = self.line.days(self.rows.clock)
+        self.times, self.at = np.unique(clock, return_inverse=True)
         self.which = np.array([model.structure.outputs.index(o) for o in self.rows.output])
         self.last = float(self.times[-1])
-        #: The last row of the data, be it a count or a dose [day].
-        self.end = float(self.table["TIME"].max())
         # One schedule serves every trial vector: doses depend on the covariates only.
-        self.events = compile_events(model, self.regimen, self.typical, self.last)
+        self.events = compile_events(model, self.line.regimen, self.typical, self.last)
 
     def _coordinates(self, fixed, start, parameters):
         model = self.model
@@ -237,11 +243,21 @@ class Problem:
 
     def predict(self, points: np.ndarray, rtol: float = FINE) -> np.ndarray:
         """Return the predictions of every row (n, n_rows)."""
-        return self.at_rows(self.outputs_at(self.times, self.parameters(points), rtol=rtol))
+        parameters = self.parameters(points)
+        return self.at_rows(self.outputs_at(self.times, parameters, rtol=rtol), parameters)
 
-    def at_rows(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the predictions of every row from outputs (..., n_times, n_outputs)."""
-        return outputs[..., self.at, self.which]
+    def at_rows(self, outputs: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Return predictions of every row, in its unit, from outputs (n, n_times, n_outputs)."""
+        scale = self.rows.scale
+        if np.isnan(scale).any():
+            structure = self.model.structure
+            baseline = np.array([baseline_count(structure, vector) for vector in parameters])
+            scale = np.where(np.isnan(scale), 100.0 / baseline[:, None], scale)
+        return outputs[:, self.at, self.which] * scale
+
+    def predict_beside(self, point, trials, *, rtol=FINE) -> np.ndarray:
+        """Return the predictions of trials (n_trials, n_rows) on the steps of one point."""
+        return self.at_rows(self.followed(point, trials, rtol=rtol), self.parameters(trials))
 
     def followed(self, point, trials, *, rtol=FINE, times=None) -> np.ndarray:
         """Return outputs of trials (n_trials, n_times, n_outputs) on the steps of one point."""

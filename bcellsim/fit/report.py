@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bcellsim.fit.identify import told
+from bcellsim.observations import remarks
 from bcellsim.simulate import described, provenance
 
 #: By what a parameter is determined when the data say nothing of it.
@@ -17,8 +18,9 @@ def as_text(fit) -> str:
     covariates = ", ".join(f"{name} {value:g}" for name, value in fit.covariates.items())
     lines = [
         f"Fit of {described(provenance(fit.model))}",
-        f"  data: {_counted(fit)}, {len(fit.regimen.expand(problem.last + 1e-9))} doses, "
+        f"  data: {_counted(fit)}, {fit.regimen.n_doses(problem.end + 1e-9)} doses, "
         f"{fit.regimen.shorthand()}",
+        *(f"  data: {remark}" for remark in remarks(problem.table)),
         f"  covariates: {covariates or 'none'}",
         f"  method: {method(fit)}",
         *(f"  error of {output}: {error}" for output, error in fit.errors.items()),
@@ -127,6 +129,7 @@ def as_json(fit) -> dict:
         "params": plain(fit.params.reset_index()),
         "residuals": plain(fit.residuals),
         "undetermined": undetermined(fit),
+        "remarks": remarks(fit.problem.table),
         "warnings": list(fit.warnings),
     }  # fmt: skip
 

@@ -123,7 +123,7 @@ def _trials(point):
 
 def _at_trials(problem, point, rtol):
     trials = _trials(point)
-    return trials, problem.at_rows(problem.followed(point, trials, rtol=rtol))
+    return trials, problem.predict_beside(point, trials, rtol=rtol)
 
 
 def jacobian(problem: Problem, point: np.ndarray, rtol: float = FINE) -> np.ndarray:

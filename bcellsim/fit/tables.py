@@ -130,8 +130,9 @@ def curves_of(problem: Problem, point: np.ndarray):
     """Return the fitted and the typical course on a fine grid."""
     import pandas as pd
 
-    times = np.unique(np.linspace(min(problem.times[0], 0.0), problem.times[-1], CURVE_POINTS))
-    typical, fitted = problem.outputs_at(times, _both(problem, point))
+    clock = problem.rows.clock
+    times = np.unique(np.linspace(min(clock[0], 0.0), clock[-1], CURVE_POINTS))
+    typical, fitted = problem.outputs_at(problem.line.days(times), _both(problem, point))
     table = {"TIME": times}
     for j, name in enumerate(problem.model.structure.outputs):
         table[name], table[f"{name}_typical"] = fitted[:, j], typical[:, j]
@@ -148,8 +149,8 @@ def residuals_of(problem: Problem, point: np.ndarray):
     import pandas as pd
 
     rows = problem.rows
-    outputs = problem.outputs_at(problem.times, _both(problem, point))
-    pred, ipred = problem.at_rows(outputs)
+    both = _both(problem, point)
+    pred, ipred = problem.at_rows(problem.outputs_at(problem.times, both), both)
     thetas = problem.coordinates.thetas(point[None], problem.errors)
     iwres = standardised(rows, ipred[None], problem.errors, thetas)[0]
     other = np.select([rows.cens == 1, rows.cens == -1], [rows.lower, rows.upper], np.nan)

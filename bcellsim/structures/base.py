@@ -18,21 +18,37 @@ class Entry(NamedTuple):
     scale: float = 1.0
 
 
+#: Of the structures, and those that model files print in place of them (t_half_abs, k12, cl0 ...).
 PARAMETERS = {
     "ka": Entry("1/day", "first-order absorption rate from the subcutaneous depot"),
     "f_sc": Entry("", "bioavailability of a subcutaneous dose"),
+    "tlag": Entry("day", "lag between a subcutaneous dose and its arrival in the depot"),
+    "rate_sc": Entry("mg/day", "rate of zero-order input of a subcutaneous dose"),
+    "dur_sc": Entry("day", "duration of zero-order input of a subcutaneous dose"),
+    "t_half_abs": Entry("day", "half-life of subcutaneous absorption"),
     "cl": Entry("L/day", "linear clearance, but for the part that decays"),
     "cl_t": Entry("L/day", "part of the clearance that decays from the first dose"),
+    "cl0": Entry("L/day", "clearance at the first dose, with the part that decays"),
     "kdes": Entry("1/day", "decay rate, from the first dose, of what changes in time"),
+    "t_half_cl": Entry("day", "half-life of the part of the clearance that decays"),
+    "kel": Entry("1/day", "first-order elimination rate of the drug, or of its virtual amount"),
+    "k12": Entry("1/day", "transfer rate from the central to the peripheral compartment"),
+    "k21": Entry("1/day", "transfer rate from the peripheral to the central compartment"),
+    "vmax": Entry("mg/day", "largest rate of the saturable elimination, at the first dose"),
+    "km": Entry("mg/L", "drug concentration of half the largest saturable elimination"),
     "vc": Entry("L", "central volume"),
     "q": Entry("L/day", "inter-compartmental clearance of the drug"),
     "vp": Entry("L", "peripheral volume"),
     "kint": Entry("1/day", "internalisation of the drug-target complex"),
     "kd": Entry("mg/L", "equilibrium dissociation constant of drug and target"),
     "koff": Entry("1/day", "dissociation of the drug-target complex"),
+    "kss": Entry("mg/L", "quasi-steady-state constant of drug and target"),
     "r0": Entry("mg/L", "target at baseline, as drug equivalents"),
     "ksyn0": Entry("mg/L/day", "target synthesis at the first dose, as drug equivalents"),
     "ksyn_inf": Entry("mg/L/day", "target synthesis after long treatment, as drug equivalents"),
+    "ksyn": Entry("mg/L/day", "target synthesis, as drug equivalents"),
+    "kdeg": Entry("1/day", "degradation of free target"),
+    "cd20_per_cell": Entry("ng/cell", "CD20 on one B cell, as drug equivalents"),
     "b0": Entry("cells/uL", "B-cell count at baseline"),
     "kout": Entry("1/day", "loss rate of B cells without drug"),
     "emax": Entry("", "largest fold increase of the loss rate, added to 1"),
@@ -40,8 +56,12 @@ PARAMETERS = {
     "hill": Entry("", "Hill exponent of the effect"),
     "qb": Entry("L/day", "exchange flow of B cells between blood and tissue"),
     "vb": Entry("L", "volume of the tissue B-cell pool"),
-    "kel": Entry("1/day", "decay of the virtual drug amount"),
     "a50": Entry("mg", "virtual drug amount of half the largest effect"),
+    "kmat": Entry("1/day", "maturation of pro-B cells into B cells"),
+    "lifespan": Entry("day", "mean lifespan of B cells without drug"),
+    "kill_slope": Entry("1/day", "removal of B cells for each e-fold of drug concentration"),
+    "kill_conc": Entry("mg/L", "drug concentration at which log-linear removal sets in"),
+    "kill_intercept": Entry("1/day", "log-linear removal of B cells at 1 mg/L of drug"),
 }
 
 # The scale of a state times `atol` is its absolute tolerance. An individual Hill exponent can be as
@@ -55,6 +75,8 @@ STATES = {
     "target": Entry("mg/L", "total target, free and bound, as drug equivalents"),
     "bcell": Entry("cells/uL", "B cells in blood"),
     "bcell_tissue": Entry("cells/uL", "B cells in tissue, divided by the central volume"),
+    "pro_bcell": Entry("cells/uL", "pro-B cells, as if in blood"),
+    **{f"transit{i}": Entry("cells/uL", f"B cells in ageing stage {i}") for i in range(1, 5)},
     "virtual": Entry("mg", "virtual drug amount of a kinetic-pharmacodynamic model", 1e-32),
 }
 
@@ -67,10 +89,17 @@ OUTPUTS = {
 
 
 class Route(NamedTuple):
-    """Where a dose goes: the state it enters and the parameter that scales it, if any."""
+    """Where a dose goes: its state, and the parameters that scale and delay it, if any.
+
+    `rate` and `duration` name the parameters of an infusion for which a data file says that the
+    model has one of them (RATE -1 or -2).
+    """
 
     state: str
     bioavailability: str | None = None
+    lag: str | None = None
+    rate: str | None = None
+    duration: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +140,15 @@ class Structure:
         is integrated; its own equation must be linear in itself.
     linear_when : mapping of str to float
         Values of parameters under which that holds; with others every state is integrated.
+    pk : str
+        Name of the structure that is the PK of this one alone, where there is one. What this one
+        has beyond the states and parameters of that one is its B-cell response.
 
     Raises
     ------
     ValueError
-        If a name is not registered, or a constant in capitals is not the position of its name.
+        If a name is not registered, a constant in capitals is not the position of its name, or
+        `pk` has a name that is not here.
     """
 
     name: str
@@ -134,32 +167,39 @@ class Structure:
     from_amounts: Callable | None = None
     linear: tuple[str, ...] = ()
     linear_when: Mapping[str, float] = field(default_factory=dict)
+    pk: str = ""
 
     def __post_init__(self):
-        for names, register, what in (
-            (self.states, STATES, "state"),
-            (self.parameters, PARAMETERS, "parameter"),
-            (self.outputs, OUTPUTS, "output"),
-        ):
-            for name in names:
-                if name not in register:
-                    raise ValueError(f"structure {self.name}: {unknown(what, name, register)}")
-        for name in self.linear:
-            if name not in self.states:
-                raise ValueError(f"structure {self.name}: {unknown('state', name, self.states)}")
-        for name in self.linear_when:
-            if name not in self.parameters:
-                raise ValueError(
-                    f"structure {self.name}: {unknown('parameter', name, self.parameters)}"
-                )
+        self._require("state", self.states, STATES)
+        self._require("parameter", self.parameters, PARAMETERS)
+        self._require("output", self.outputs, OUTPUTS)
+        self._require("state", self.linear, self.states)
+        self._require("state", [route.state for route in self.routes.values()], self.states)
+        used = [*self.linear_when, *self.defaults]
+        used += [name for names in self.route_parameters.values() for name in names]
+        used += [name for route in self.routes.values() for name in route[1:] if name]
+        self._require("parameter", used, self.parameters)
         self._check_constants(self.states, "state")
         self._check_constants(self.parameters, "parameter")
-        for route in self.routes.values():
-            if route.state not in self.states:
+        self._check_routes()
+        if self.pk:
+            self._check_pk(get_structure(self.pk))
+
+    def _require(self, what, names, known):
+        for name in names:
+            if name not in known:
+                raise ValueError(f"structure {self.name}: {unknown(what, name, known)}")
+
+    def _check_constants(self, names, what):
+        for constant, value in _constants(self.functions()):
+            name = constant.lower()
+            if constant.isupper() and name in names and names.index(name) != value:
                 raise ValueError(
-                    f"structure {self.name}: {unknown('state', route.state, self.states)}"
+                    f"structure {self.name}: constant {constant} = {value}, but {what} "
+                    f'"{name}" is number {names.index(name)}'
                 )
 
+    def _check_routes(self):
         # An infusion sets the rate into a state, so that its routes must scale it alike.
         scales = {route.state: route.bioavailability for route in self.routes.values()}
         for route in self.routes.values():
@@ -169,13 +209,13 @@ class Structure:
                     "bioavailability"
                 )
 
-    def _check_constants(self, names, what):
-        for constant, value in _constants(self.functions()).items():
-            name = constant.lower()
-            if constant.isupper() and name in names and names.index(name) != value:
+    def _check_pk(self, pk):
+        for what in ("states", "parameters", "outputs"):
+            absent = [name for name in getattr(pk, what) if name not in getattr(self, what)]
+            if absent:
                 raise ValueError(
-                    f"structure {self.name}: constant {constant} = {value}, but {what} "
-                    f'"{name}" is number {names.index(name)}'
+                    f'structure {self.name} has no {what[:-1]} "{absent[0]}", which its PK '
+                    f"{pk.name} has"
                 )
 
     def functions(self) -> list[Callable]:
@@ -192,9 +232,9 @@ class Structure:
         return [STATES[name].scale for name in self.states]
 
 
-def _constants(functions) -> dict[str, int]:
+def _constants(functions) -> set[tuple[str, int]]:
     """Return the whole-number globals that functions, and the functions they call, use."""
-    found, waiting, seen = {}, list(functions), set()
+    found, waiting, seen = set(), list(functions), set()
     while waiting:
         function = waiting.pop()
         seen.add(function)
@@ -203,7 +243,7 @@ def _constants(functions) -> dict[str, int]:
             if isinstance(value, FunctionType) and value not in seen:
                 waiting.append(value)
             elif isinstance(value, int):
-                found[name] = value
+                found.add((name, value))
     return found
 
 

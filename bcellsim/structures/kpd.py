@@ -9,7 +9,7 @@ A dose by any route enters A whole: a K-PD model knows neither absorption nor vo
 """
 
 from bcellsim.structures.base import Route, Structure, register_structure
-from bcellsim.structures.pk import saturation
+from bcellsim.structures.response import turnover
 
 VIRTUAL, BCELL = range(2)
 KEL, A50, B0, KOUT, EMAX, HILL = range(6)
@@ -17,9 +17,8 @@ KEL, A50, B0, KOUT, EMAX, HILL = range(6)
 
 def rhs(t, y, p, u, dy):
     """Write the time derivatives."""
-    loss = p[KOUT] * (1.0 + p[EMAX] * saturation(y[VIRTUAL], p[A50], p[HILL]))
     dy[VIRTUAL] = u[VIRTUAL] - elimination(t, y, p)
-    dy[BCELL] = p[KOUT] * p[B0] - loss * y[BCELL]
+    dy[BCELL] = turnover(y[BCELL], y[VIRTUAL], p[B0], p[KOUT], p[EMAX], p[A50], p[HILL])
 
 
 def initial(p, y):
