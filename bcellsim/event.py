@@ -11,7 +11,7 @@ from itertools import count, takewhile
 from bcellsim.names import unknown
 from bcellsim.units import days
 
-KINDS = ("dose", "multiply", "modify", "reset")
+KINDS = ("dose", "multiply", "modify", "reset", "steady")
 ROUTES = ("iv", "sc")
 DOSE_UNITS = ("mg", "mg/kg", "mg/m2")
 # Units tried in turn to write a time exactly, with the decimals allowed.
@@ -22,7 +22,10 @@ _TIME_UNITS = (("w", 0), ("d", 0), ("y", 0), ("mo", 0), ("d", 3), ("h", 2), ("mi
 class Event:
     """One thing done to the patient, once or repeated; times may be text, such as ``"4 w"``."""
 
-    kind: str  # dose; multiply (a state, at once); modify (a parameter, for a while); reset
+    # dose; multiply (a state, at once); modify (a parameter, for a while); reset (to baseline);
+    # steady: the state becomes that of this dose given every `every` since ever, just before the
+    # next one (without `every`: that of an infusion of `amount` a day, which ends now).
+    kind: str
     time: float  # of the first occurrence [day]
     amount: float = 0.0  # dose, in `unit`
     unit: str = "mg"  # mg, mg/kg, mg/m2
@@ -33,6 +36,10 @@ class Event:
     factor: float = 1.0
     every: float | None = None  # interval of repetition [day]
     count: int | None = 1  # number of occurrences; None is open-ended
+    fixed_rate: bool = False  # of an infusion: a bioavailability scales duration, not rate
+    modelled: str = ""  # "rate" or "duration", where that of an infusion is one of the model
+    superposed: bool = False  # of a steady state: added to the state, which it does not replace
+    line: int | None = None  # of the data file it was read from
 
     def __post_init__(self):
         require_known("kind of event", self.kind, KINDS)
@@ -44,7 +51,7 @@ class Event:
         if self.count is not None:
             object.__setattr__(self, "count", whole_number(self.count, "the number of doses"))
         require(self.count == 1 or self.every, 'what is repeated needs an interval, as in "q4w"')
-        if self.kind == "dose":
+        if self.kind in ("dose", "steady"):
             self._check_dose()
         elif self.kind != "reset":
             require(self.target, f'"{self.kind}" needs a target, a state or parameter by name')
@@ -76,18 +83,22 @@ class Event:
         """Return occurrences `first` to `last` - 1 (to the end if None), as no or one event."""
         last = self.count if last is None else last
         n = None if last is None else max(last - first, 0)
-        every = None if n == 1 else self.every
+        every = None if n == 1 and self.kind != "steady" else self.every
         return [] if n == 0 else [replace(self, time=self.day(first), count=n, every=every)]
 
     def __str__(self):
         if self.kind == "reset":
             return "reset"
-        if self.kind != "dose":
+        if self.kind not in ("dose", "steady"):
             length = f" for {format_time(self.duration)}" if self.kind == "modify" else ""
             return f"{self.kind} {self.target} x {format_number(self.factor)}{length}"
         cap = "" if self.cap is None else f" max {format_number(self.cap)} mg"
         over = f" over {format_time(self.duration, ('h', 2))}" if self.duration else ""
-        return f"{format_number(self.amount)} {self.unit}{cap} {self.route}{over}"
+        dose = f"{format_number(self.amount)} {self.unit}{cap} {self.route}{over}"
+        if self.kind == "dose":
+            return dose
+        often = f"every {format_time(self.every)}" if self.every else "a day, infused"
+        return f"steady state of {dose} {often}{', added' if self.superposed else ''}"
 
 
 def format_time(day: float, *first: tuple[str, int]) -> str:

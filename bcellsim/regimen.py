@@ -158,7 +158,8 @@ class Regimen:
         for event in self.events:
             times = list(islice(event.occurrences(until), MAX_OCCURRENCES + 1))
             require(len(times) <= MAX_OCCURRENCES, f'"{event}" is repeated too often to list')
-            single += [replace(event, time=time, count=1, every=None) for time in times]
+            every = event.every if event.kind == "steady" else None
+            single += [replace(event, time=time, count=1, every=every) for time in times]
         return sorted(single, key=lambda event: event.time)
 
     def doses(self, until: float | str | None = None) -> list[Event]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bcellsim.arrival import arrival, changes_of, lags
-from bcellsim.covariates import PER, amounts, origin_of_body_surface
+from bcellsim.covariates import amounts, origin_of_body_surface
 from bcellsim.engine import STATUS, Events, Solution, solve
-from bcellsim.engine import events as ev
 from bcellsim.library import load_model, load_regimen
 from bcellsim.model import Model
 from bcellsim.names import unknown
 from bcellsim.population import Population, sample_population, typical_subject
 from bcellsim.regimen import Regimen
+from bcellsim.schedule import compile_events
 from bcellsim.structures import OUTPUTS
+from bcellsim.timeline import timeline
 from bcellsim.units import days
 
 if TYPE_CHECKING:
@@ -176,7 +175,17 @@ def solve_regimen(
     Doses at or after `doses_until` (by default `until`) are not given.
     """
     cut = until if doses_until is None else doses_until
-    events = compile_events(population.model, regimen, population, cut, horizon=until)
+    line = timeline(population.model, regimen, population, cut)
+    if line.moved and (options.get("tallies") or options.get("dense")):
+        raise ValueError(f"regimen {regimen.name}: metrics need its steady states written as doses")
+    if line.moved and len(population.occasions) > 1:
+        raise ValueError(
+            f"regimen {regimen.name}: occasions need its steady states written as doses"
+        )
+    times, until = line.days(times), float(line.days(until))
+    events = compile_events(
+        population.model, line.regimen, population, float(line.days(cut)), horizon=until
+    )
     return solve_events(population, events, times, until=until, on_failure=on_failure, **options)
 
 
@@ -205,136 +214,6 @@ def solve_events(
             f"{population.subjects[i]}: {STATUS[int(solution.status[i])]}"
         )
     return solution
-
-
-def compile_events(
-    model: Model,
-    regimen: Regimen,
-    population: Population,
-    until: float,
-    *,
-    horizon: float | None = None,
-) -> Events:
-    """Turn a regimen into the engine's events, per subject where body sizes or lags differ.
-
-    Doses at or after `until` are not given; of those given, some may arrive after `horizon`, the
-    end of the integration (by default `until`), and are left out.
-
-    Raises
-    ------
-    ValueError
-        If the drug, a route, a state or a parameter is not one of the model, or a covariate that a
-        dose needs is missing.
-    """
-    if regimen.drug and regimen.drug != model.drug.name:
-        raise ValueError(
-            f"regimen {regimen.name} is for {regimen.drug}; model {model.name} is for "
-            f"{model.drug.name}"
-        )
-    expanded = regimen.expand(until)
-    for event in expanded:
-        _check_event(model, event, population)
-    doses = [event for event in expanded if event.kind == "dose"]
-    own = {unit: population.covariates[PER[unit]] for unit in {e.unit for e in doses} & set(PER)}
-    own |= lags(population, doses)
-    subjects, schedule = [{}], np.zeros(len(population), dtype=np.int64)
-    if own:
-        columns = np.column_stack(list(own.values()))
-        table, schedule = np.unique(columns, axis=0, return_inverse=True)
-        subjects = [dict(zip(own, row, strict=True)) for row in table.tolist()]
-    end = until if horizon is None else horizon
-    changes = _occasion_rows(population, end)
-    events = Events.from_rows(
-        [changes + _rows(model, expanded, values, end) for values in subjects],
-        schedule.reshape(-1),
-    )
-    # The model's clock counts from the first dose, also where that arrives with a lag.
-    first = min((dose.time for dose in doses), default=np.inf)
-    return replace(events, clock=np.full(len(subjects), first))
-
-
-def _occasion_rows(population, until):
-    """Return the changes of occasion; at a dose they come first, so that it belongs to the new."""
-    begins = enumerate(population.occasions[1:], start=1)
-    return [(day, ev.OCCASION, k, 0.0, -1) for k, day in begins if day <= until]
-
-
-def _check_event(model, event, population):
-    structure = model.structure
-    if event.kind == "multiply" and event.target not in structure.states:
-        raise ValueError(f"model {model.name}: {unknown('state', event.target, structure.states)}")
-    if event.kind == "modify" and event.target not in structure.parameters:
-        raise ValueError(
-            f"model {model.name}: {unknown('parameter', event.target, structure.parameters)}"
-        )
-    if event.kind != "dose":
-        return
-    if event.route not in model.routes():
-        raise ValueError(
-            f'model {model.name} cannot be dosed by route "{event.route}"; it can by '
-            f"{', '.join(model.routes())}"
-        )
-    for covariate in model.covariates.values():
-        if covariate.route == event.route and np.any(population.covariates[covariate.name] != 1):
-            raise ValueError(
-                f"model {model.name} has its own parameters for {event.route} dosing: give "
-                f"covariate {covariate.name} = 1 to every subject dosed {event.route}"
-            )
-        if covariate.route not in (None, event.route) and np.any(
-            population.covariates[covariate.name] == 1
-        ):
-            raise ValueError(
-                f"model {model.name}: a subject with {covariate.name} = 1 is dosed "
-                f"{covariate.route}, not {event.route}; its parameters do not cross routes"
-            )
-    amounts([event], population.covariates, len(population))
-
-
-def _rows(model, expanded, own, end):
-    """Return the engine's rows (time, kind, index, value, scale) of expanded events."""
-    structure = model.structure
-    rows, infusions, changes = [], {}, changes_of(structure, expanded)
-    for event in expanded:
-        if event.kind == "dose":
-            route = structure.routes[event.route]
-            state = structure.states.index(route.state)
-            scale = -1
-            if route.bioavailability:
-                scale = structure.parameters.index(route.bioavailability)
-            time, factor = arrival(structure, event, own, changes)
-            amount = factor * _amount(event, own)
-            if event.duration:
-                span = (time, time + event.duration, amount / event.duration)
-                infusions.setdefault((state, scale), []).append(span)
-            elif time <= end:
-                rows.append((time, ev.DOSE, state, amount, scale))
-        elif event.kind == "multiply":
-            state = structure.states.index(event.target)
-            rows.append((event.time, ev.MULTIPLY, state, event.factor, -1))
-        elif event.kind == "reset":
-            # It ends the infusions given before it, and cancels what has not arrived.
-            rows = [row for row in rows if row[0] <= event.time]
-            rows.append((event.time, ev.RESET, 0, 0.0, -1))
-            for key, spans in infusions.items():
-                infusions[key] = [(a, min(b, event.time), rate) for a, b, rate in spans]
-    for (state, scale), spans in infusions.items():
-        rows += [(t, ev.RATE, state, sum(on), scale) for t, on in _active(spans)]
-    for index, spans in changes.items():
-        rows += [(t, ev.FACTOR, index, float(np.prod(on)), -1) for t, on in _active(spans)]
-    return rows
-
-
-def _amount(event, own):
-    """Return the dose [mg], per body size and capped where the event says so."""
-    amount = event.amount * own.get(event.unit, 1.0)
-    return amount if event.cap is None else min(amount, event.cap)
-
-
-def _active(spans):
-    """Yield each time at which something begins or ends, and the values in force from then on."""
-    spans = [span for span in spans if span[0] < span[1]]
-    for time in sorted({t for start, end, _ in spans for t in (start, end)}):
-        yield time, [value for start, end, value in spans if start <= time < end]
 
 
 def counting(progress, offset: int, total: int):

@@ -186,7 +186,7 @@ def _yu_solver(n_subjects):
     """Return a function of (n, options) that gives the counts of the first n, and baselines."""
     import bcellsim as bc
     from bcellsim.engine import solve
-    from bcellsim.simulate import compile_events
+    from bcellsim.schedule import compile_events
 
     people = bc.sample_population("yu2022_ofatumumab", n_subjects, seed=1)
     structure, times = people.model.structure, np.arange(0.0, 731.0)

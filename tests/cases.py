@@ -111,7 +111,7 @@ def random_vectors(structure, n, seed):
 
 def dose(structure, time, amount, route=None):
     """Return the row of a bolus by a route (the first one by default)."""
-    state, factor, _ = structure.routes[route or next(iter(structure.routes))]
+    state, factor, *_ = structure.routes[route or next(iter(structure.routes))]
     scale = structure.parameters.index(factor) if factor else -1
     return (time, DOSE, structure.states.index(state), amount, scale)
 

@@ -12,7 +12,8 @@ from bcellsim.library import load_model
 from bcellsim.model import Parameter, RandomEffects
 from bcellsim.population import Population, typical_subject
 from bcellsim.regimen import Regimen
-from bcellsim.simulate import compile_events, simulate, solve_regimen
+from bcellsim.schedule import compile_events
+from bcellsim.simulate import simulate, solve_regimen
 from bcellsim.structures import get_structure
 
 LAG = 0.7

@@ -173,7 +173,7 @@ def test_overlapping_doses_at_one_time_add():
 
 @each
 def test_bioavailability_scales_the_dose(structure):
-    for route, (_, factor, _) in structure.routes.items():
+    for route, (_, factor, *_) in structure.routes.items():
         if factor is None:
             continue
         half = cases.changed(structure, **{factor: 0.5})

@@ -125,7 +125,7 @@ def test_factors_in_force_stay_through_an_occasion(backend):
 @backends
 def test_an_occasion_at_a_dose_scales_it(structure, backend):
     """In the order given: the bioavailability is that of the occasion in force."""
-    for route, (_, factor, _) in structure.routes.items():
+    for route, (_, factor, *_) in structure.routes.items():
         if factor is None:
             continue
         typical = cases.typical(structure)

@@ -9,7 +9,7 @@ import xarray as xr
 
 from bcellsim import Event, Regimen, load_model, load_regimen, sample_population, simulate
 from bcellsim.population import typical_subject
-from bcellsim.simulate import compile_events
+from bcellsim.schedule import compile_events
 from bcellsim.units import days
 
 YU, CHEN = "yu2022_ofatumumab", "chen2024_rituximab"

@@ -22,7 +22,8 @@ from bcellsim.engine import Events
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
 from bcellsim.rule import DosingRule
-from bcellsim.simulate import compile_events, solve_events
+from bcellsim.schedule import compile_events
+from bcellsim.simulate import solve_events
 
 # A day that no dose arrives after [day].
 _FAR = 1e6

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bcellsim.cli import verbs
+from bcellsim.cli import data, verbs
 
 app = typer.Typer(
     help="Predict B-cell depletion and return under anti-CD20 antibodies. Research use only.",
@@ -51,6 +51,15 @@ Structures = Annotated[
     ),
 ]
 ModelName = Annotated[str, typer.Option("--model", help="A name of `models`, or a .toml file.")]
+Unit = Annotated[str, typer.Option("--unit", help="Unit of the counts of a data file.")]
+Lloq = Annotated[
+    str | None, typer.Option("--lloq", help='Lower limit of quantification, as in "5" or "0.1 %".')
+]
+TimeUnit = Annotated[str, typer.Option("--time-unit", help="Unit of TIME, II and DUR.")]
+Skip = Annotated[
+    str | None, typer.Option("--skip", help="Column that marks the rows to leave out.")
+]
+AlcUnit = Annotated[str, typer.Option("--alc-unit", help="Unit of ALC, the lymphocyte count.")]
 Drawn = Annotated[list[str] | None, typer.Option("--below", help="Threshold to draw; repeatable.")]
 Below = Annotated[
     list[str], typer.Option("--below", help="Threshold of the count [cells/uL]; repeatable.")
@@ -99,14 +108,33 @@ def show(
 
 @app.command()
 def check(
-    name: Annotated[str | None, typer.Argument(help="A model, or a .toml file.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A model, a .toml or a .csv file.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Check the whole library.")] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model whose states a .csv file numbers.")
+    ] = None,
+    unit: Unit = "cells/uL",
+    lloq: Lloq = None,
+    time_unit: TimeUnit = "d",
+    alc_unit: AlcUnit = "10^9/L",
+    skip: Skip = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="List every dose of a .csv file as --model takes it.")
+    ] = False,
     structure: Structures = None,
     json: Json = False,
     quiet: Quiet = False,
 ):
-    """Check a model: units, equations, variability, baseline, exposure, published results."""
-    verbs.check(name, every, structure, json, quiet)
+    """Check a model (units, equations, variability, published results) or a data file."""
+    if name and name.lower().endswith(".csv"):
+        reading = {"unit": unit, "lloq": lloq, "time_unit": time_unit, "alc_unit": alc_unit,
+                   "skip": skip}  # fmt: skip
+        if events:
+            data.events(name, model, reading, json)
+        else:
+            data.check(name, model, reading, json)
+    else:
+        verbs.check(name, every, structure, json, quiet)
 
 
 @app.command()
@@ -137,7 +165,7 @@ def simulate(
 
 @app.command()
 def fit(
-    data: Annotated[Path, typer.Argument(help="CSV table of doses and counts.")],
+    file: Annotated[Path, typer.Argument(metavar="DATA", help="CSV table of doses and counts.")],
     model: ModelName,
     prior: Annotated[
         str, typer.Option("--prior", help='"model" for MAP, "none" for least squares.')
@@ -155,17 +183,22 @@ def fit(
     covariate: Covariates = None,
     structure: Structures = None,
     subject: Annotated[str | None, typer.Option("--subject", help="Which ID to fit.")] = None,
-    lloq: Annotated[
-        str | None, typer.Option("--lloq", help="Lower limit of quantification [cells/uL].")
-    ] = None,
-    unit: Annotated[str, typer.Option("--unit", help="Unit of the counts.")] = "cells/uL",
+    lloq: Lloq = None,
+    unit: Unit = "cells/uL",
+    time_unit: TimeUnit = "d",
+    alc_unit: AlcUnit = "10^9/L",
+    skip: Skip = None,
+    covariate_rule: Annotated[
+        str, typer.Option("--covariate-rule", help="locf, nocb or linear, between its records.")
+    ] = "locf",
     below: Drawn = None,
     out: Out = None,
     overwrite: Overwrite = False,
     json: Json = False,
 ):
     """Fit a model to the observed counts of one patient."""
-    settings = {key: value for key, value in locals().items() if key != "json"}
+    settings = {key: value for key, value in locals().items() if key not in ("file", "json")}
+    settings = {"data": file, **settings}
     verbs.fit(settings, json)
 
 

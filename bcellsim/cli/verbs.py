@@ -59,10 +59,6 @@ def check(name: str | None, every: bool, structures, as_json: bool, quiet: bool)
     _register(structures)
     if (name is None) == (not every):
         raise ValueError("give a model, or --all")
-    if name and name.endswith(".csv"):
-        raise ValueError(
-            f"{name}: checking a data file is not supported yet; `fit` names its errors"
-        )
     with _progress("checks", quiet) as progress:
         table = bc.check_library(progress=progress) if every else bc.check_model(
             name, progress=progress)  # fmt: skip
@@ -131,8 +127,10 @@ def fit(settings: dict, as_json: bool) -> None:
             raise ValueError(f'--prior {settings["prior"]}: "model" or "none" is wanted')
         model = bc.load_model(settings["model"])
         observations = bc.read_observations(
-            settings["data"], unit=settings["unit"], lloq=settings["lloq"]
-        )
+            settings["data"], unit=settings["unit"], lloq=settings["lloq"],
+            time_unit=settings["time_unit"], alc_unit=settings["alc_unit"],
+            covariates=settings["covariate_rule"], skip=settings["skip"], model=model,
+        )  # fmt: skip
         fitted = bc.fit_individual(
             model, observations, prior=prior[settings["prior"]],
             fixed=_pairs(settings["fix"], "--fix", bare=True),

@@ -179,10 +179,21 @@ class Events:
         if not marks:
             return self
         marks = [(time, MARK, tally, output, -1) for time, tally, output in sorted(marks)]
+        return self.preceded(marks)
+
+    def preceded(self, rows) -> Events:
+        """Return these events with rows (see `from_rows`) before what else happens then."""
+        return self._with(rows, [])
+
+    def followed(self, rows) -> Events:
+        """Return these events with rows (see `from_rows`) after what else happens then."""
+        return self._with([], rows)
+
+    def _with(self, before, after):
         columns = zip(self.time, self.kind, self.index, self.value, self.scale, strict=True)
         rows = list(columns)
         schedules = [
-            [*marks, *rows[first:last]]
+            [*before, *rows[first:last], *after]
             for first, last in zip(self.start, self.start[1:], strict=False)
         ]
         return replace(Events.from_rows(schedules, self.schedule), clock=self.clock)

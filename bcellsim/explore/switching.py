@@ -31,7 +31,8 @@ from bcellsim.metrics import METRICS, Question, measure, tallies
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
-from bcellsim.simulate import compile_events, provenance, solve_events
+from bcellsim.schedule import compile_events
+from bcellsim.simulate import provenance, solve_events
 from bcellsim.structures import STATES
 from bcellsim.units import days
 

@@ -1,21 +1,33 @@
-"""The result of an individual fit: estimates, their uncertainty, residuals, and a report."""
+"""The result of an individual fit: estimates, their uncertainty, residuals, draws."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import expit
 
+from bcellsim.draws import check_seed
+from bcellsim.fit.curvature import Curvature, curvature
+from bcellsim.fit.identify import identify
+from bcellsim.fit.likelihood import ErrorModel
+from bcellsim.fit.posterior import FEW, Draws, draw
+from bcellsim.fit.problem import Problem
+from bcellsim.fit.profile import profile
+from bcellsim.fit.report import as_json, as_text
+from bcellsim.fit.tables import correlation_of, curves_of, params_of, residuals_of
 from bcellsim.model import Model
+from bcellsim.names import unknown
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
-from bcellsim.simulate import described, provenance
-from bcellsim.structures import PARAMETERS
 
-_CURVE_POINTS = 401
-_SAME = 1e-2  # sums of squares this close (relative and absolute) are one minimum
-_Z90 = 1.6448536269514722
+#: Searches that end within this much of the best objective (-2 log L) have found the same minimum.
+SAME = 0.1
+# By how much the objective may still fall, to second order, at what is called a minimum.
+_CONVERGED = 0.02
+# Other minima this much higher are looked at for proposals; so many of them at most.
+_OTHERS, _HIGHEST = 3, 12.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +40,14 @@ class Fit:
         The model that was fitted.
     params : DataFrame
         A row a parameter: value, unit, low_90, high_90, log_se (SE of its logarithm, or logit),
-        typical, prior_sd, and `determined`: by what the value is determined.
+        typical, prior_sd (on the same scale), and `determined`: by what the value is determined.
     residuals : DataFrame
-        A row an observation: TIME, DVID, DV, CENS, LIMIT, PRED (typical), IPRED, IWRES.
+        A row an observation: TIME, DVID, DV, CENS, LIMIT, PRED (typical), IPRED, IWRES, and
+        TO_OUTPUT, which turns a percentage into the unit of the output (1 of other values).
     correlation : DataFrame
-        Correlation of the estimates.
-    sigma : dict
-        SD of the log-normal error of each output.
+        Correlation of the estimates, on the scale of `log_se`.
+    errors : dict of str to ErrorModel
+        Residual error of each endpoint, at its estimate where it was estimated.
     prior : str or None
         The prior used.
     regimen : Regimen
@@ -45,8 +58,11 @@ class Fit:
         Covariates used.
     curves : DataFrame
         The fitted course on a fine grid: TIME, then each output, and each ``<output>_typical``.
-    objectives : tuple of float
-        Sum of squares that the search from each start ended at.
+    starts : DataFrame
+        A row a start of the search: objective it ended at, by how much above the best, whether it
+        agrees, and evaluations.
+    warnings : tuple of str
+        What to know before using the result.
     result
         lmfit's own result of the best start.
     """
@@ -55,207 +71,308 @@ class Fit:
     params: object
     residuals: object
     correlation: object
-    sigma: dict
+    errors: dict[str, ErrorModel]
     prior: str | None
     regimen: Regimen
     subject: Population
     covariates: dict
     curves: object = field(repr=False)
-    objectives: tuple[float, ...]
+    starts: object
+    warnings: tuple[str, ...]
     result: object = field(repr=False)
+    problem: Problem = field(repr=False)
+    curvature: Curvature = field(repr=False)
+    ends: np.ndarray = field(repr=False)
+    _drawn: dict = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, problem, result, runs) -> Fit:
-        """Collect a fit from the problem, lmfit's best result, and those of all starts."""
-        import pandas as pd
+    def of(cls, problem: Problem, result, ends, evaluations) -> Fit:
+        """Collect a fit from the problem, lmfit's best result, and where all starts ended.
 
-        estimate = problem.vector(result.params)
-        covariance = _covariance(result, len(problem.free))
-        se = np.sqrt(np.diag(covariance))
-        correlation = pd.DataFrame(
-            covariance / np.outer(se, se), index=problem.free, columns=problem.free
-        )
+        Parameters
+        ----------
+        problem : Problem
+            The problem.
+        result
+            lmfit's result of the refined search.
+        ends : float array (n_starts, n_coordinates)
+            Where the searches ended.
+        evaluations : list of int
+            Evaluations of each search.
+        """
+        point = problem.coordinates.vector(result.params)
+        about = curvature(problem, point)
+        thetas = problem.coordinates.thetas(point[None], problem.errors)
+        errors = {
+            output: ErrorModel(
+                error.form,
+                {name: float(np.squeeze(value)) for name, value in thetas[output].items()},
+                error.estimated,
+                error.origin,
+            )
+            for output, error in problem.errors.items()
+        }
+        starts = _starts(problem, ends, evaluations, about.objective)
+        params = params_of(problem, about)
         return cls(
             model=problem.model,
-            params=_params_table(problem, estimate, dict(zip(problem.free, se, strict=True))),
-            residuals=_residuals_table(problem, estimate),
-            correlation=correlation,
-            sigma=problem.sigmas,
+            params=params,
+            residuals=residuals_of(problem, point),
+            correlation=correlation_of(problem, about),
+            errors=errors,
             prior=problem.prior,
             regimen=problem.regimen,
-            subject=problem.subject(estimate),
+            subject=problem.subject(point),
             covariates=problem.covariates,
-            curves=_curves(problem, estimate),
-            objectives=tuple(float(run.chisqr) for run in runs),
+            curves=curves_of(problem, point),
+            starts=starts,
+            warnings=_warnings(problem, about, starts),
             result=result,
+            problem=problem,
+            curvature=about,
+            ends=ends,
         )
 
     @property
     def converged(self) -> bool:
-        """Return whether the search ended at a minimum."""
-        return bool(self.result.success)
+        """Whether the search ended at a minimum: the objective could fall no further."""
+        decrement = self.curvature.decrement
+        if not self.curvature.complete:
+            return bool(self.result.success) and not decrement > _CONVERGED
+        return bool(decrement < _CONVERGED)
+
+    @property
+    def objective(self) -> float:
+        """-2 log L of the rows, constants included, and the squared whitened random effects."""
+        return self.curvature.objective
+
+    @property
+    def minus_two_log_l(self) -> float:
+        """-2 log L of the rows, constants included."""
+        effects = self.problem.random_effects(self.curvature.point[None])
+        return self.objective - float((effects**2).sum())
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion; NaN with a prior, where the estimate does not maximise L."""
+        if self.prior:
+            return np.nan
+        return self.minus_two_log_l + 2 * len(self.curvature.point)
+
+    @property
+    def laplace(self) -> float:
+        """-2 log of the marginal likelihood by Laplace's approximation, constants included.
+
+        The random effects are integrated out, where they are all that was searched; otherwise, or
+        without curvature, NaN.
+        """
+        problem = self.problem
+        searched = [problem.names.index(name) for name in problem.coordinates.searched]
+        whole = self.prior and sorted(searched) == sorted(problem.effects)
+        if not (whole and self.curvature.complete) or problem.coordinates.spreads:
+            return np.nan
+        omega = self.model.random_effects.covariance
+        half = 0.5 * self.curvature.hessian
+        return float(self.objective + np.linalg.slogdet(omega)[1] + np.linalg.slogdet(half)[1])
+
+    @property
+    def objectives(self) -> tuple[float, ...]:
+        """The objective that the search from each start ended at."""
+        return tuple(self.starts["objective"])
+
+    def profile(self, parameter: str, level: float = 0.9):
+        """Return the profile likelihood of a parameter.
+
+        Parameters
+        ----------
+        parameter : str
+            A parameter that was searched (or ``<endpoint>_<sd>``, where an error was estimated).
+        level : float
+            Coverage of the interval.
+
+        Returns
+        -------
+        DataFrame
+            value, rise (of the objective above its minimum), then the other parameters at each;
+            attributes `low` and `high` are the interval (NaN at an end that was not reached),
+            `level`, `parameter`, `unit`.
+
+        Raises
+        ------
+        ValueError
+            If the parameter was not searched, or the level is not between 0 and 1.
+        """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level = {level}: a number between 0 and 1 is wanted")
+        key = self._coordinate(parameter)
+        points, rise, ends = profile(self.problem, self.curvature, key, level)
+        table = self._table(points)
+        table.insert(0, "rise", rise)
+        table.insert(0, "value", table.pop(parameter))
+        back = expit if key.startswith("logit_") else np.exp
+        low, high = (float(back(end)) for end in ends)
+        unit = self.params.loc[parameter, "unit"]
+        table.attrs.update(parameter=parameter, unit=unit, low=low, high=high, level=level)
+        return table
+
+    def _coordinate(self, parameter):
+        """Return the coordinate of a searched parameter, or of an estimated error."""
+        known = dict(self.problem.coordinates.searched)
+        known.update({f"{o}_{p}": f"log_{o}_{p}" for o, p in self.problem.coordinates.spreads})
+        if parameter not in known:
+            raise ValueError(unknown("parameter that was searched", str(parameter), known))
+        return known[parameter]
+
+    def _table(self, points):
+        """Return the searched, held and tied parameters at points, and estimated errors."""
+        import pandas as pd
+
+        problem = self.problem
+        table = pd.DataFrame(problem.natural(points), columns=list(problem.names))
+        for output, parameter in problem.coordinates.spreads:
+            column = problem.coordinates.variables.index(f"log_{output}_{parameter}")
+            table[f"{output}_{parameter}"] = np.exp(points[:, column])
+        return table
+
+    def drawn(self, n: int = 1000, seed: int | None = None, method: str = "importance") -> Draws:
+        """Return draws of the coordinates; `draws` and `population` show them as parameters."""
+        if isinstance(n, bool) or int(n) != n or n < 1:
+            raise ValueError(f"n = {n}: a number of draws of 1 or more is wanted")
+        seed = check_seed(seed)
+        key = (int(n), seed, method)
+        if key not in self._drawn:
+            self._drawn[key] = draw(self.problem, self.minima, int(n), seed, method)
+            _warn_if_few(self._drawn[key])
+        return self._drawn[key]
+
+    def draws(self, n: int = 1000, seed: int | None = None, method: str = "importance"):
+        """Draw parameters from their posterior, with the prior's correlations and the data's.
+
+        Parameters
+        ----------
+        n : int
+            Number of draws.
+        seed : int, optional
+            Seed; one is drawn and recorded if none is given.
+        method : str
+            ``"importance"``: resampling of the Laplace approximation; ``"laplace"``: that
+            approximation itself; ``"emcee"``: Markov chains, for when resampling leaves few
+            effective draws (needs the package emcee).
+
+        Returns
+        -------
+        DataFrame
+            A row a draw, a column a parameter; attributes `method`, `effective` (number of draws),
+            `n_proposed`, `seed`, `note`.
+
+        Raises
+        ------
+        ValueError
+            If the data leave a parameter without standard error.
+        ImportError
+            If emcee is wanted and not installed.
+        """
+        found = self.drawn(n, seed, method)
+        table = self._table(found.points).rename_axis("draw")
+        table.attrs.update(method=found.method, effective=found.effective, note=found.note,
+                           n_proposed=found.n_proposed, seed=found.seed)  # fmt: skip
+        return table
+
+    def population(
+        self, n: int = 1000, seed: int | None = None, method: str = "importance"
+    ) -> Population:
+        """Return draws of this one patient as a population, for `simulate` and `explore`.
+
+        Its subjects are draws: what varies between them is the uncertainty of the parameters. The
+        arguments are those of `draws`.
+        """
+        found = self.drawn(n, seed, method)
+        problem = self.problem
+        covariates = {k: np.repeat(v, len(found.points)) for k, v in
+                      problem.typical.covariates.items()}  # fmt: skip
+        eta = problem.eta(found.points) if self.prior else np.zeros((len(found.points), 0))
+        return Population(
+            self.model, np.arange(len(found.points)), covariates, eta,
+            problem.parameters(found.points), found.seed,
+        )  # fmt: skip
+
+    @cached_property
+    def minima(self) -> list[Curvature]:
+        """The curvature about each minimum found, the best first."""
+        found = [self.curvature]
+        order = np.argsort(self.starts["above_best"].to_numpy(), kind="stable")
+        for i in order:
+            point, above = self.ends[i], self.starts["above_best"].iloc[i]
+            if above > _HIGHEST or len(found) > _OTHERS:
+                break
+            sd = np.sqrt(np.diag(self.curvature.covariance))
+            if all(np.nanmax(np.abs(point - c.point) / sd) > 1.0 for c in found):
+                found.append(curvature(self.problem, point))
+        return found
+
+    def identify(self):
+        """Return what would determine the parameters that the data do not.
+
+        Returns
+        -------
+        DataFrame
+            As `bcellsim.fit.identify.identify`: of each kind of further observation the days that
+            tell most, and the standard error with them.
+        """
+        weak = [
+            self.problem.coordinates.searched[name]
+            for name, by in self.params["determined"].items()
+            if by in ("prior", "nothing") and name in self.problem.coordinates.searched
+        ]
+        return identify(self.problem, self.curvature, weak)
 
     def report(self) -> str:
         """Return the fit as text: data, method, estimates, what is determined, fit of the rows."""
-        rows = self.residuals
-        censored = int(rows["CENS"].sum())
-        method = (
-            "maximum a posteriori, the model's between-subject variability as prior"
-            if self.prior
-            else "least squares, no prior"
-        )
-        sigmas = ", ".join(f"{name} {value:g}" for name, value in self.sigma.items())
-        covariates = ", ".join(f"{name} {value:g}" for name, value in self.covariates.items())
-        lines = [
-            f"Fit of {described(provenance(self.model))}",
-            f"  data: {len(rows)} observations, {censored} censored (M3), "
-            f"{len(self.regimen.expand())} doses, {self.regimen.shorthand()}",
-            f"  covariates: {covariates or 'none'}",
-            f"  method: {method}; log-normal error, SD {sigmas}, fixed",
-            f"  search: {'converged' if self.converged else 'DID NOT CONVERGE'}, "
-            f"sum of squares {self.result.chisqr:.4g}, reached from {self._agreeing()} of "
-            f"{len(self.objectives)} starts",
-            "",
-            self._params_text(),
-            "",
-            rows.to_string(index=False, float_format=lambda x: f"{x:.4g}"),
-        ]
-        weak = [name for name, by in self.params["determined"].items() if by in _WEAK]
-        if weak:
-            lines += ["", f"  Not determined by these data: {', '.join(weak)}."]
-        return "\n".join(lines)
-
-    def _agreeing(self):
-        best = min(self.objectives)
-        return sum(value <= best * (1.0 + _SAME) + _SAME for value in self.objectives)
-
-    def _params_text(self):
-        table = self.params.reset_index()
-        return table.to_string(
-            index=False, float_format=lambda x: f"{x:.4g}", na_rep="n/a", justify="right"
-        )
+        return as_text(self)
 
     def to_json(self) -> dict:
         """Return the fit as plain data, missing numbers as None."""
-
-        def plain(table):
-            return [
-                {str(k): None if isinstance(v, float) and not np.isfinite(v) else v
-                 for k, v in row.items()}
-                for row in table.to_dict("records")
-            ]  # fmt: skip
-
-        return {
-            **provenance(self.model),
-            "doses": self.regimen.shorthand(),
-            "prior": self.prior,
-            "sigma": self.sigma,
-            "covariates": self.covariates,
-            "converged": self.converged,
-            "sum_of_squares": float(self.result.chisqr),
-            "sum_of_squares_by_start": list(self.objectives),
-            "n_observations": len(self.residuals),
-            "n_censored": int(self.residuals["CENS"].sum()),
-            "params": plain(self.params.reset_index()),
-            "residuals": plain(self.residuals),
-        }
+        return as_json(self)
 
 
-_WEAK = ("prior", "nothing")
-
-
-def _covariance(result, n):
-    """Return lmfit's covariance of the estimates; NaN where it could not be computed."""
-    covariance = getattr(result, "covar", None)
-    if covariance is None:
-        return np.full((n, n), np.nan)
-    variance = np.diag(covariance)
-    usable = np.isfinite(variance) & (variance > 0)
-    return np.where(np.outer(usable, usable), covariance, np.nan)
-
-
-def _params_table(problem, estimate, se):
+def _starts(problem, ends, evaluations, best):
     import pandas as pd
 
-    structure, effects = problem.model.structure, problem.model.random_effects
-    prior_sd = dict(zip(effects.names, np.sqrt(np.diag(effects.covariance)), strict=True))
-    values = problem.parameters(estimate[None, :])[0]
-    typical = problem.typical.parameters[0]
-    rows = []
-    for j, name in enumerate(structure.parameters):
-        if name not in problem.model.parameters:
-            continue
-        error = se.get(name, np.nan)
-        spread = _interval(values[j], error, problem.model.is_logit(name))
-        rows.append(
-            {
-                "parameter": name,
-                "value": values[j],
-                "unit": PARAMETERS[name].unit,
-                "low_90": spread[0],
-                "high_90": spread[1],
-                "log_se": error,
-                "typical": typical[j],
-                "prior_sd": prior_sd.get(name, np.nan) if problem.prior else np.nan,
-                "determined": _determined(name, problem, error, prior_sd),
-            }
-        )
-    return pd.DataFrame(rows).set_index("parameter")
-
-
-def _interval(value, error, is_logit):
-    if not np.isfinite(error):
-        return np.nan, np.nan
-    if is_logit:
-        return tuple(expit(logit(value) + sign * _Z90 * error) for sign in (-1, 1))
-    return tuple(value * np.exp(sign * _Z90 * error) for sign in (-1, 1))
-
-
-def _determined(name, problem, error, prior_sd):
-    """Say by what an estimate is determined.
-
-    With a prior: by the data where its SD is below half of the prior's, by the prior above nine
-    tenths. Without: by the data where the SE of its logarithm is below 0.5, by nothing above 1.
-    """
-    if name not in problem.free:
-        return "fixed"
-    if not np.isfinite(error):
-        return "nothing"
-    weak, strong = (0.9, 0.5) if problem.prior else (1.0, 0.5)
-    share = error / prior_sd[name] if problem.prior else error
-    if share <= strong:
-        return "data"
-    if share <= weak:
-        return "data and prior" if problem.prior else "data, weakly"
-    return "prior" if problem.prior else "nothing"
-
-
-def _curves(problem, estimate):
-    import pandas as pd
-
-    times = np.unique(np.linspace(min(problem.times[0], 0.0), problem.times[-1], _CURVE_POINTS))
-    typical, fitted = problem.outputs_at(times, np.stack([problem.centre(), estimate]))
-    table = {"TIME": times}
-    for j, name in enumerate(problem.model.structure.outputs):
-        table[name], table[f"{name}_typical"] = fitted[:, j], typical[:, j]
-    return pd.DataFrame(table)
-
-
-def _residuals_table(problem, estimate):
-    import pandas as pd
-
-    pred, ipred = problem.predict(np.stack([problem.centre(), estimate]))
-    rows = problem.rows
-    iwres = (np.log(problem.observed) - np.log(ipred)) / problem.sigma
+    objective = problem.objective(ends)
+    lowest = min(best, objective.min())
     return pd.DataFrame(
         {
-            "TIME": rows["TIME"].to_numpy(),
-            "DVID": rows["DVID"].to_numpy(),
-            "DV": problem.observed,
-            "CENS": rows["CENS"].to_numpy(),
-            "LIMIT": problem.limit,
-            "PRED": pred,
-            "IPRED": ipred,
-            "IWRES": np.where(problem.censored, np.nan, iwres),
+            "objective": objective,
+            "above_best": objective - lowest,
+            "agrees": objective - lowest < SAME,
+            "evaluations": evaluations,
         }
-    )
+    ).rename_axis("start")
+
+
+def _warnings(problem, about, starts):
+    found = [*problem.rows.told, *filter(None, [problem.late])]
+    at_bound = [n for n, on in zip(problem.coordinates.variables, about.at_bound, strict=True)
+                if on]  # fmt: skip
+    if at_bound:
+        found.append(f"{', '.join(at_bound)} ended at a bound: its standard error is missing")
+    if starts["above_best"].min() > SAME:
+        found.append("the refined search left the minimum of its start")
+    if len(starts) > 1 and starts["agrees"].sum() == 1:
+        found.append(
+            f"only 1 of {len(starts)} starts ended at the best minimum; more starts may find better"
+        )
+    if problem.rows.cens.all():
+        found.append("every observation is censored: only limits are known")
+    return tuple(found)
+
+
+def _warn_if_few(draws):
+    if draws.effective < FEW:
+        import warnings
+
+        warnings.warn(
+            f"only {draws.effective:.0f} effective draws ({draws.note}); the ends of intervals are "
+            'rough: try method="emcee" (pip install "bcellsim[sampling]")',
+            stacklevel=4,
+        )

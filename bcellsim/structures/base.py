@@ -23,6 +23,8 @@ PARAMETERS = {
     "ka": Entry("1/day", "first-order absorption rate from the subcutaneous depot"),
     "f_sc": Entry("", "bioavailability of a subcutaneous dose"),
     "tlag": Entry("day", "lag between a subcutaneous dose and its arrival in the depot"),
+    "rate_sc": Entry("mg/day", "rate of zero-order input of a subcutaneous dose"),
+    "dur_sc": Entry("day", "duration of zero-order input of a subcutaneous dose"),
     "t_half_abs": Entry("day", "half-life of subcutaneous absorption"),
     "cl": Entry("L/day", "linear clearance, but for the part that decays"),
     "cl_t": Entry("L/day", "part of the clearance that decays from the first dose"),
@@ -87,11 +89,17 @@ OUTPUTS = {
 
 
 class Route(NamedTuple):
-    """Where a dose goes: its state, and the parameters that scale and delay it, if any."""
+    """Where a dose goes: its state, and the parameters that scale and delay it, if any.
+
+    `rate` and `duration` name the parameters of an infusion for which a data file says that the
+    model has one of them (RATE -1 or -2).
+    """
 
     state: str
     bioavailability: str | None = None
     lag: str | None = None
+    rate: str | None = None
+    duration: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
