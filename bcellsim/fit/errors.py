@@ -86,7 +86,7 @@ def _error(model, output, given, sigma, volume):
     values, estimated = {}, []
     for name in family.parameters:
         said = settings.get(name)
-        known = _from_model(published, name)
+        known = _from_model(model, output, published, name, said)
         if said is None and known:
             values[name], origin = known, f"published for {model.name}"
         elif isinstance(said, str) and said == "estimate" and name != "volume":
@@ -114,24 +114,40 @@ def _spread(settings, family, sigma, output, form):
 
 
 def _published(model, output, published):
-    if published is None or not (published.add_sd or published.prop_sd):
+    if published is not None and published.form == "declining":
+        raise ValueError(
+            f"model {model.name}, error of {output}: its SD falls with the concentration, which no "
+            "fit takes yet; give error= and its SD"
+        )
+    if published is None or not (published.add_sd or published.prop_sd or published.log_sd):
         raise ValueError(
             f"model {model.name} has no published error of {output}; give error= and its SD"
         )
+    if published.log_sd:
+        return "log-normal"
     if published.add_sd and published.prop_sd:
         return published.form
     return "additive" if published.add_sd else "proportional"
 
 
-def _from_model(published, name):
+def _from_model(model, output, published, name, said):
     """Return the published value of an error parameter, if any.
 
-    The SD of the log-normal error is the published proportional SD (design, section 8).
+    The SD of the log-normal error is the published SD of the logarithm, or else the proportional
+    one (design, section 8).
     """
     if published is None:
         return None
-    return {"sd": published.prop_sd, "prop_sd": published.prop_sd,
-            "add_sd": published.add_sd}.get(name) or None  # fmt: skip
+    if name != "sd":
+        return {"prop_sd": published.prop_sd, "add_sd": published.add_sd}.get(name) or None
+    try:
+        return published.log_normal_sd()
+    except ValueError as reason:
+        if said is not None:
+            return None
+        raise ValueError(
+            f"model {model.name}, error of {output}: {reason}; give sigma, the SD of its logarithm"
+        ) from None
 
 
 def _number(model, output, form, name, said):

@@ -112,7 +112,7 @@ def _counts(problem, point, times, first):
 
 def _published(model, output):
     error = model.residual_error.get(output)
-    return error is not None and bool(error.prop_sd)
+    return error is not None and error.form != "declining" and bool(error.prop_sd or error.log_sd)
 
 
 def _sensitivities(problem, point, times):

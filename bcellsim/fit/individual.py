@@ -89,6 +89,7 @@ def fit_individual(
         raise ValueError(f'prior = {prior!r}: "model" or None is wanted')
     if isinstance(starts, bool) or not isinstance(starts, int) or starts < 1:
         raise ValueError(f"starts = {starts}: a whole number of 1 or more is wanted")
+    model = _completed(model, fixed, start or {}, parameters or {})
     table = observations
     if not hasattr(table, "columns"):
         table = read_observations(table, model=model)
@@ -103,6 +104,19 @@ def fit_individual(
     ends = np.array([problem.coordinates.vector(run.params) for run in runs])
     result = refined(problem, ends)
     return Fit.of(problem, result, ends, [run.nfev for run in runs])
+
+
+def _completed(model, fixed, start, parameters):
+    """Return a partial model with what is missing in it: values that are fixed, or their start."""
+    values = {
+        name: said.value if hasattr(said, "vary") else
+        said.get("value") if isinstance(said, Mapping) else said
+        for name, said in parameters.items()
+    }  # fmt: skip
+    values |= {**start, **(dict(fixed) if isinstance(fixed, Mapping) else {})}
+    model = model.completed({name: values[name] for name in model.absent() if values.get(name)})
+    model.require_parameters()
+    return model
 
 
 def _warn(problem):

@@ -144,6 +144,7 @@ class Problem:
             else:
                 at[name] = predicted[name] if value is None else value
         self.coordinates = Coordinates(model, names, at, settings, self.errors, not self.prior)
+        self._keep_lags(at)
         self.names, self.free = self.coordinates.names, list(self.coordinates.searched)
         for lag in {route.lag for route in model.structure.routes.values()} & set(names):
             if lag not in self.free and at[lag] is None:
@@ -153,6 +154,16 @@ class Problem:
             )
         self.unmoved = np.array([at[n] is None and n not in self.coordinates.tied for n in names])
         self.effects = [self.names.index(n) for n in effects.names] if self.prior else []
+
+    def _keep_lags(self, at):
+        """Raise ValueError where a lag would move: the doses of all trials arrive together."""
+        model, moved = self.model, {**self.coordinates.searched, **self.coordinates.tied}
+        for lag in {route.lag for route in model.structure.routes.values()} & set(at):
+            if lag in moved or at[lag] is not None:
+                raise ValueError(
+                    f"model {model.name}: a fit keeps {lag} at its typical value; give "
+                    f'fixed=["{lag}"]'
+                )
 
     def _named(self, given, names, what):
         """Return the values given by name, internal units; None where only the name is."""
@@ -177,13 +188,15 @@ class Problem:
     # --- from coordinates to the model's parameters -----------------------------------------
 
     def values(self, deviations: Mapping[str, np.ndarray], n: int, names) -> np.ndarray:
-        """Return natural values of some parameters of subjects that deviate (n, n_names)."""
-        columns = [self.model.structure.parameters.index(name) for name in names]
-        return self._individual(deviations, n)[:, columns]
+        """Return natural values of printed parameters of subjects that deviate (n, n_names)."""
+        values = self.model.printed(self._known(n), deviations, n)
+        return np.column_stack([values[name] for name in names])
 
     def _individual(self, deviations, n):
-        known = {name: np.repeat(v, n) for name, v in self.typical.covariates.items()}
-        return self.model.deviated(known, deviations, n)
+        return self.model.deviated(self._known(n), deviations, n)
+
+    def _known(self, n):
+        return {name: np.repeat(v, n) for name, v in self.typical.covariates.items()}
 
     def deviations(self, points: np.ndarray) -> np.ndarray:
         """Return the deviations of `names` at points (n, n_names), on their own scale."""
