@@ -146,7 +146,8 @@ def one_patient(model, setting, people, i, *, folder, draws, methods, seed):
         low, high = (at.bcell_credible.sel(quantile=q).values for q in (0.05, 0.95))
         least, most = (at.bcell_prediction.sel(quantile=q).values for q in (0.05, 0.95))
         found.append({
-            "method": method, "converged": fit.converged, "agreeing": fit.starts["agrees"].mean(),
+            "method": method, "patient": i, "converged": fit.converged,
+            "agreeing": fit.starts["agrees"].mean(),
             "censored": float(np.mean(np.array(counts) < LLOQ)),
             "b0": np.log(fit.params.loc["b0", "value"] / b0),
             "repletion": np.log(repletion(days, fitted, setting.doses[-1]) / truth),
@@ -212,10 +213,13 @@ def main(patients: int = 300, compared: int = 100, draws: int = 500, seed: int =
                 if i % 20 == 19:
                     done = [row for row in found if row["method"] == "M3"]
                     show([summary(name, "M3", done)])
-            for method in METHODS:
-                rows = [row for row in found if row["method"] == method]
-                if rows:
-                    table_rows.append(summary(name, method, rows))
+            everyone = [row for row in found if row["method"] == "M3"]
+            table_rows.append(summary(name, "M3", everyone))
+            # The methods beside each other on the same patients.
+            for method in METHODS[: len(METHODS) if compared else 0]:
+                same = [row for row in found if row["method"] == method
+                        and row["patient"] < compared]  # fmt: skip
+                table_rows.append(summary(name, f"{method}, compared", same))
             show(table_rows)
     settings = {"patients": patients, "compared": compared, "draws": draws, "seed": seed,
                 "lloq": LLOQ, "recovery": RECOVERY}  # fmt: skip
