@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -23,6 +24,7 @@ from bcellsim.observations import (
     remarks,
 )
 from bcellsim.observations.subject import covariate_at
+from bcellsim.structures import get_structure
 
 # Converting 10^9/L to cells/uL multiplies once: one rounding, of 1e-16.
 RTOL = 1e-12
@@ -332,6 +334,13 @@ def test_a_row_of_evid_2_asks_for_a_prediction(tmp_path):
     assert not len(fitted_rows(table))
     with pytest.raises(ValueError, match="switching compartments off is not supported"):
         read(tmp_path, "ID,TIME,AMT,DV,EVID,CMT\n1,0,20,.,1,.\n1,7,.,.,2,-1\n")
+
+
+def test_without_b_cells_a_model_observes_its_concentration(tmp_path):
+    model = replace(load_model("chen2024_rituximab"), structure=get_structure("pk_linear"))
+    table = read(tmp_path, "ID,TIME,DV\n1,0,5\n", model=model)
+    assert list(table["DVID"]) == ["conc"]
+    assert list(table["UNIT"]) == ["mg/L"]
 
 
 # --- covariates in time ---------------------------------------------------------------------
