@@ -609,7 +609,7 @@ def test_what_does_not_fit_the_model_is_said(tmp_path, models):
         bc.predict(models[Q], read, covariates={"AGE": 9})
     with pytest.raises(ValueError, match="needs covariate WT"):
         bc.predict("yu2022_ofatumumab", read)
-    with pytest.raises(ValueError, match='unknown output "conc_free"'):
+    with pytest.raises(ValueError, match="has no output conc_free"):
         bc.predict(models[Q], read.assign(DVID="conc_free"))
     with pytest.raises(ValueError, match="hold no dose"):
         bc.predict(models[Q], table(tmp_path, "CMT", []))
