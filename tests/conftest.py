@@ -31,3 +31,12 @@ def _kernels():
     for structure, values in work:
         one = np.array([[values[name] for name in structure.parameters]])
         solve(structure, one, nothing, [0.0], backend="compiled")
+
+
+@pytest.fixture(autouse=True)
+def _registered():
+    """Leave the registry as it was: tests and examples register structures of their own."""
+    before = dict(STRUCTURES)
+    yield
+    STRUCTURES.clear()
+    STRUCTURES.update(before)

@@ -15,14 +15,6 @@ TEXT = (DATA / "kpd_production.py").read_text(encoding="utf-8")
 LIMIT = 1e-6  # of a count, from the closed form: the reference backend's tolerance, twice
 
 
-@pytest.fixture(autouse=True)
-def _register():
-    before = dict(STRUCTURES)
-    yield
-    STRUCTURES.clear()
-    STRUCTURES.update(before)
-
-
 def own(tmp_path, old="", new=""):
     """Return the path of the example's structure with something in it replaced."""
     assert old in TEXT
