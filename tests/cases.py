@@ -199,8 +199,11 @@ def scaled_error(structure, vectors, values, expected, floor=1e-3):
 
 
 def quick(structure):
-    """Return the parameter that makes a structure stiff when it is large."""
-    return "kout" if "kout" in structure.parameters else "ka"
+    """Return the parameter that makes a structure stiff when it is large: a rate of the drug.
+
+    A quick loss of the count does not, where the count is taken by collocation.
+    """
+    return "ka" if "ka" in structure.parameters else "kel"
 
 
 def endogenous(structure):

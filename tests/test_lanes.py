@@ -163,7 +163,7 @@ def test_same_bits_beside_any_neighbours(structure, trouble):
     troubled = [*((10.0, SAVE, i, 0.0, -1) for i in range(2))]
     if trouble == "nan":
         params[others, 1, 0] = np.nan
-    elif trouble == "stiff":  # a loss so quick that it takes too many steps
+    elif trouble == "stiff":  # a drug so quick that it takes too many steps
         params[others[:2], :, structure.parameters.index(cases.quick(structure))] *= 1e6
     elif trouble == "other":
         params[others] *= np.exp(np.random.default_rng(1).normal(size=params[others].shape))

@@ -126,10 +126,7 @@ def test_bad_arguments():
 def test_stiff_subjects_go_to_the_fall_back(structure):
     vectors = np.repeat(cases.typical(structure)[None], 12, axis=0)
     # The explicit method would need a million steps.
-    vectors[[3, 7], structure.parameters.index(cases.quick(structure))] = [
-        2e3,
-        5e3,
-    ]  # the explicit method would need a million steps
+    vectors[[3, 7], structure.parameters.index(cases.quick(structure))] = [2e3, 5e3]
     rows = [cases.dose(structure, 10.0, 50.0)]
     events = Events.from_rows([rows], np.zeros(12, int))
     asked = {"max_steps": 10_000, "dense": (cases.followed(structure),), "until": 365.0}

@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from bcellsim.engine.lower import Source
 from bcellsim.engine.lower_closed import ClosedSource
+from bcellsim.engine.lower_split import source_of
 from bcellsim.structures import Structure
 
 
@@ -64,7 +64,7 @@ class Kernel(NamedTuple):
 @cache
 def compiled_kernel(structure: Structure) -> Kernel:
     """Return the kernel that integrates all states, compiled or loaded from the cache."""
-    return _made(Source(structure), structure.name)
+    return _made(source_of(structure), structure.name)
 
 
 @cache

@@ -78,7 +78,11 @@ class Source:
 
     def starred(self):
         """Return what stands in the template for a list of names, and these."""
-        return "*_states", [f"y{i}" for i in range(self.n)]
+        return "*_states", [f"y{i}" for i in self.stepped()]
+
+    def stepped(self):
+        """Return the states that Tsit5 steps."""
+        return range(self.n)
 
     def text(self) -> str:
         """Return the kernel."""
@@ -190,7 +194,7 @@ class Source:
         writer = Writer(
             lambda vector, i: f"y{i}" if vector == "y" else inner(vector, i), self.equations.derived
         )
-        names = [writer.name(node) for node in self.equations.slopes]
+        names = [writer.name(self.equations.slopes[i]) for i in self.stepped()]
         return [*writer.lines, f"return {', '.join(names)},"]
 
     def called(self, states, time):
@@ -205,14 +209,14 @@ class Source:
 
     def stage(self, stage):
         lines = ["h = " + self.row("_HS")]
-        for i in range(self.n):
+        for i in self.stepped():
             lines.append(f"y{i} = {self.combined(tableau.STAGES[stage], i)}")
             if stage == 6:
                 lines.append(f"{self.row('_NEW', i)} = y{i}")
         time = f"{self.row('_TM')} + {tableau.NODES[stage]!r} * h"
-        lines.append(f"f = {self.called([f'y{i}' for i in range(self.n)], time)}")
-        k = (self.row("_K", stage * self.n + i) for i in range(self.n))
-        return lines + [f"{name} = f[{i}]" for i, name in enumerate(k)]
+        lines.append(f"f = {self.called([f'y{i}' for i in self.stepped()], time)}")
+        k = (self.row("_K", stage * self.n + i) for i in self.stepped())
+        return lines + [f"{name} = f[{m}]" for m, name in enumerate(k)]
 
     def combined(self, weights, i):
         """Return a state advanced by weighted slopes."""
@@ -231,32 +235,39 @@ class Source:
             time = f"{self.row('_TM')} + {tableau.GAP!r} * h"
             lines.append(f"f = {self.called([f'z{i}' for i in range(self.n)], time)}")
         for i in range(self.n):
-            y, new = self.row("_Y", i), self.row("_NEW", i)
             lines.append(f"e{i} = abs({self.weighted(tableau.ERROR, i)})")
             if i in steep:
                 lines += [
                     f"d{i} = abs(f[{i}] - ({self.weighted(tableau.GAP_SLOPE, i)}))",
                     f"e{i} = max(e{i}, {tableau.GAP_WEIGHT!r} * d{i}) + 0.0 * d{i}",
                 ]
+        lines += self.by_tolerance(range(self.n))
+        return over_lanes([*lines, *self.largest([f"e{i}" for i in range(self.n)])])
+
+    def by_tolerance(self, states):
+        """Return the lines that divide errors of states by what is allowed, two a division."""
+        lines = []
+        for i in states:
+            y, new = self.row("_Y", i), self.row("_NEW", i)
             lines.append(f"s{i} = atol{i} + rtol * max(abs({y}), abs({new}))")
-        # Two quotients for one division.
-        pairs = [(i, i + 1) for i in range(0, self.n - 1, 2)]
-        for i, j in pairs:
+        for i, j in zip(states[::2], states[1::2], strict=False):
             lines += [
                 f"r = 1.0 / (s{i} * s{j})",
                 f"e{i} = e{i} * s{j} * r",
                 f"e{j} = e{j} * s{i} * r",
             ]
-        if self.n % 2:
-            lines.append(f"e{self.n - 1} = e{self.n - 1} / s{self.n - 1}")
-        terms = [f"e{i}" for i in range(self.n)]
-        lines += [f"worst = {terms[0]}", *(f"worst = max(worst, {term})" for term in terms[1:])]
+        odd = states[-1:] if len(states) % 2 else []
+        return lines + [f"e{i} = e{i} / s{i}" for i in odd]
+
+    def largest(self, terms):
+        """Return the lines that write the largest of some errors a day."""
+        lines = [f"worst = {terms[0]}", *(f"worst = max(worst, {term})" for term in terms[1:])]
         # The largest of numbers does not see a NaN; their sum does.
         lines.append(f"total = {' + '.join(terms)}")
         # The estimate hardly sees what happens at the very beginning of the step.
         lines.append(f"care = _choose({self.row('_FRESH')} > 0.0, _EVENT_CARE, 1.0)")
-        lines.append(f"{self.row('_ERROR')} = h * _choose(total == total, worst, total) * care")
-        return over_lanes(lines)
+        error = "h * _choose(total == total, worst, total) * care"
+        return [*lines, f"{self.row('_ERROR')} = {error}"]
 
     def steep(self):
         """Return the states whose slopes can change steeply: those not affine in the states."""
@@ -275,11 +286,15 @@ class Source:
         """Return the powers of the continuous extension of the states that are used."""
         lines = []
         for i in range(self.n):
-            body = ["h = " + self.row("_HS")]
-            for m in range(4):
-                weights = [float(w) for w in tableau.EXTENSION[:, m]]
-                body.append(f"{self.row('_C', 4 * i + m)} = h * ({self.weighted(weights, i)})")
-            lines += [f"if used[{i}]:", *("    " + line for line in over_lanes(body))]
+            lines += [f"if used[{i}]:", *("    " + line for line in over_lanes(self.powers(i)))]
+        return lines
+
+    def powers(self, i):
+        """Return the lines that write the powers of a state's continuous solution."""
+        lines = ["h = " + self.row("_HS")]
+        for m in range(4):
+            weights = [float(w) for w in tableau.EXTENSION[:, m]]
+            lines.append(f"{self.row('_C', 4 * i + m)} = h * ({self.weighted(weights, i)})")
         return lines
 
     def courses(self):
