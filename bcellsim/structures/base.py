@@ -208,7 +208,7 @@ class Structure:
         # An infusion sets the rate into a state, so that its routes must scale it alike.
         scales = {route.state: route.bioavailability for route in self.routes.values()}
         for name, route in self.routes.items():
-            if STATES[route.state].unit != "mg":
+            if STATES[route.state].unit not in ("mg", "nmol"):  # the engine knows no unit
                 raise ValueError(
                     f'structure {self.name}: route "{name}" enters state "{route.state}", which '
                     "holds no drug"
