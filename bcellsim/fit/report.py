@@ -30,7 +30,7 @@ def as_text(fit) -> str:
         "",
         _table(fit.params.reset_index()),
         "",
-        _table(rows),
+        _table(rows.drop(columns="TO_OUTPUT")),
     ]
     lines += _undetermined(fit)
     lines += [f"  Warning: {warning}." for warning in fit.warnings]
