@@ -3,8 +3,8 @@
 Each case has parameters log-uniform within three published standard deviations (`tests/cases.py`),
 an irregular schedule of doses, infusions and every other kind of event, and output times of its
 own, over up to a year. Its error is the largest |B - B_ref| / max(|B_ref|, 0.001 b0), in units of
-the relative tolerance; where a structure has no count B, that of the drug. Ends with status 1 if one
-is above 30, or unsolved without a status.
+the relative tolerance; where a structure has no count B, that of the drug. Ends with status 1 if
+one is above 30, or unsolved without a status.
 
     python benchmarks/check_random.py 10000
 """
