@@ -512,3 +512,17 @@ def test_the_card_names_the_source_of_every_number():
     card = str(load_model(CHEN))
     assert "Table 2: all other numbers" in card
     assert "Table 2, fixed to Chen 2021: cl, vc, q, vp" in card
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (CHEN, "conc: proportional 0.18 bcell: proportional 0.84"),
+        (YU, "conc: proportional 0.278, additive 0.0316 mg/L (combined2)"),
+        ("rozman2017_rituximab", "cl x (1 - 0.0082 (AGE - 60)), kdes x (1 - 0.822 PROGRESSED)"),
+        (YU, "cl x exp(-1.07 IV)"),
+        ("liang2024_rituximab", "94000 molecules/cell = 2.246e-05 ng/cell fixed"),
+    ],
+)
+def test_lines_of_cards(name, line):
+    assert line in " ".join(str(load_model(name)).split())
