@@ -6,7 +6,7 @@ import textwrap
 
 import numpy as np
 
-from bcellsim.structures import PARAMETERS
+from bcellsim.structures import OUTPUTS, PARAMETERS
 
 _WIDTH = 100
 
@@ -86,7 +86,7 @@ def _parameter_lines(model):
         if name in sd and model.is_logit(name):
             spread += " (logit)"
         fixed = "fixed" if parameter.fixed else ""
-        columns = f"    {name:{width}}{printed + converted:39}{spread or fixed:18}"
+        columns = f"    {name:{width}}{printed + converted:38} {spread or fixed:17} "
         lines.append(_folded(f"{columns}{PARAMETERS[name].meaning}"))
     return lines
 
@@ -145,13 +145,18 @@ def _effects(effects):
         "power": "({c}/{r:g})^{v:g}",
         "log_power": "(ln {c}/ln {r:g})^{v:g}",
         "factor": "{v:g}^{c}",
-        "exponential": "exp({v:g} {c})",
-        "linear": "1 + {v:g} ({c} - {r:g})",
+        "exponential": "exp({v:g} {shifted})",
+        "linear": "(1 {sign} {size:g} {shifted})",
     }
     return [
-        f"{e.parameter} x " + shapes[e.form].format(c=e.covariate, r=e.reference, v=e.value)
+        f"{e.parameter} x "
+        + shapes[e.form].format(
+            c=e.covariate, r=e.reference, v=e.value,
+            sign="-" if e.value < 0 else "+", size=abs(e.value),
+            shifted=f"({e.covariate} - {e.reference:g})" if e.reference else e.covariate,
+        )
         for e in effects
-    ]
+    ]  # fmt: skip
 
 
 def _source_lines(model):
@@ -164,7 +169,10 @@ def _source_lines(model):
 
 
 def _residual_lines(model):
-    return [f"{name}: {error}" for name, error in model.residual_error.items()]
+    return [
+        f"{name}: {error.described(OUTPUTS[name].unit)}"
+        for name, error in model.residual_error.items()
+    ]
 
 
 def _check_lines(model):

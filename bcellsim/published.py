@@ -212,7 +212,8 @@ class ResidualError:
             raise ValueError("it has no proportional SD")
         return self.log_sd or self.prop_sd
 
-    def __str__(self):
+    def described(self, unit: str) -> str:
+        """Return it in words; `unit` is that of the output."""
         if self.form == "declining":
             text = (
                 f"SD of the logarithm {self.low_sd:g} - {self.low_sd - self.high_sd:.4g} f / "
@@ -221,7 +222,9 @@ class ResidualError:
         elif self.log_sd:
             text = f"SD of the logarithm {self.log_sd:g}"
         else:
-            text = f"proportional {self.prop_sd:.4g}, additive {self.add_sd:.4g} ({self.form})"
+            sds = {"proportional": (self.prop_sd, ""), "additive": (self.add_sd, f" {unit}")}
+            given = [f"{what} {sd:.4g}{of}" for what, (sd, of) in sds.items() if sd]
+            text = ", ".join(given) + (f" ({self.form})" if len(given) > 1 else "")
         if self.variance:
             text += f"; the SD varies between subjects, variance of its logarithm {self.variance:g}"
         factors = ", ".join(f"{name} x {value:g}" for name, value in self.factors.items())

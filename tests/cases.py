@@ -7,6 +7,7 @@ its name in `TEST_VALUES`, or else by its unit in `VALUE_BY_UNIT`. Those are inv
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from bcellsim import engine
 from bcellsim.engine import Events
@@ -243,5 +244,23 @@ ALL = list(STRUCTURES.values())
 IDS = list(STRUCTURES)
 #: Those that are not the PK of another, whose equations are within that one's.
 WHOLE = [structure for structure in ALL if structure.name not in {s.pk for s in ALL}]
+#: Those that no model of the library names and whose parts all stand in others too: their kernels
+#: are compiled among the slow tests only.
+SELDOM = {"pk_tmdd_qss", "michaelis_menten_turnover"}
 #: Those with B cells.
 COUNTED = [structure for structure in ALL if "bcell" in structure.outputs]
+
+
+def on(structures, slow=frozenset()):
+    """Return the mark that runs a test on each structure, on those named only if slow ones run."""
+    rare = SELDOM | set(slow)
+    return pytest.mark.parametrize(
+        "structure",
+        [pytest.param(s, marks=pytest.mark.slow) if s.name in rare else s for s in structures],
+        ids=[s.name for s in structures],
+    )
+
+
+each = on(ALL)
+#: For tests that take seconds a structure: the PK of another alone only if slow ones run.
+each_whole = on(ALL, {s.name for s in ALL if s not in WHOLE})

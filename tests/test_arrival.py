@@ -22,7 +22,7 @@ ANALYTIC = 1e-6  # at an rtol of 1e-9, relative to the largest
 TIGHT = {"rtol": 1e-9, "atol": 1e-11}
 
 LAGGED = [s for s in cases.ALL if any(route.lag for route in s.routes.values())]
-each = pytest.mark.parametrize("structure", LAGGED, ids=[s.name for s in LAGGED])
+each = cases.on(LAGGED)
 
 
 def model_of(structure, **values):

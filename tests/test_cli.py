@@ -420,18 +420,6 @@ OWN = ["--structure", "own.py"]
 PRODUCTION = ["simulate", "invented_production.toml", "--regimen", "20 mg sc", "--until", "4w"]
 
 
-@pytest.fixture
-def own_structures():
-    """Take structures of the user out of the register again."""
-    from bcellsim.structures import STRUCTURES
-
-    before = dict(STRUCTURES)
-    yield
-    STRUCTURES.clear()
-    STRUCTURES.update(before)
-
-
-@pytest.mark.usefixtures("own_structures")
 def test_a_structure_of_ones_own(run, folder):
     code, _, err = run(*PRODUCTION)
     assert code == 1

@@ -19,7 +19,7 @@ DECLARED = [structure for structure in cases.ALL if structure.linear]
 KPD, TURNOVER = get_structure("kpd"), get_structure("turnover")
 kpd_rhs, turnover_rhs = KPD.rhs, TURNOVER.rhs
 TIMES = np.linspace(0.0, 400.0, 134)
-each = pytest.mark.parametrize("structure", DECLARED, ids=[s.name for s in DECLARED])
+each = cases.on(DECLARED)
 
 ERROR = 30.0  # largest error of a count, in rtol; seen: 2
 EXACT = 1e-10  # of a drug state: nothing is integrated, what is left are roundings
@@ -410,6 +410,7 @@ def test_names_of_a_declaration_are_checked():
         replace(TURNOVER, linear_when={"clt": 0.0})
 
 
+@pytest.mark.slow  # a kernel of its own
 def test_complex_modes_give_no_wrong_number():
     """Two states that turn about each other have no decay rates; the stiff fall-back may help."""
     structure = replace(TURNOVER, rhs=turning)

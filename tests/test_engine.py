@@ -17,7 +17,7 @@ SAME = 1e-6  # a restart or another grid changes steps, so values within the tol
 POLYNOMIAL = 1e-9  # five nodes fix a polynomial of degree four up to roundings
 TIMES = np.linspace(0.0, 400.0, 134)
 
-each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
+each = cases.each
 KPD, TURNOVER = get_structure("kpd"), get_structure("turnover")
 
 
@@ -34,7 +34,7 @@ def take(events, subjects):
 # Against the reference
 
 
-@each
+@cases.each_whole
 @pytest.mark.parametrize(("n", "seed"), [(30, 10), (60, 777)])
 def test_agrees_with_the_reference(structure, n, seed):
     vectors, events, times = many(structure, n, seed)

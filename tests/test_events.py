@@ -11,7 +11,7 @@ from bcellsim.engine import Events
 from bcellsim.engine.events import DOSE, FACTOR, MARK, MULTIPLY, OCCASION, RESET, SAVE
 from bcellsim.structures import get_structure
 
-each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
+each = cases.each
 backends = pytest.mark.parametrize("backend", ["compiled", "reference"])
 TIMES = np.linspace(0.0, 400.0, 81)
 TIGHT = {"rtol": 1e-9, "atol": 1e-11}

@@ -26,7 +26,7 @@ EXP_ERROR = 4e-16  # relative; measured 1.7e-16 (a rounding is 1.1e-16)
 LOG_ERROR = 1e-15  # relative; measured 4.3e-16, next to 1
 SMALLEST = np.finfo(float).tiny  # below it a number has fewer digits, and `_log` is wrong
 
-each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
+each = cases.each
 #: A kernel compiles in 10 s: afresh, all but the first one only among the slow tests.
 FIRST, *OTHERS = cases.ALL
 each_afresh = pytest.mark.parametrize(
@@ -242,7 +242,7 @@ wide = pytest.mark.skipif(REGISTER is None, reason="this machine has neither AVX
 
 
 @wide
-@pytest.mark.parametrize("structure", cases.WHOLE, ids=[s.name for s in cases.WHOLE])
+@cases.on(cases.WHOLE)
 def test_nothing_in_the_stages_is_scalar(structure, tmp_path):
     counts = arithmetic(stages_alone(structure, tmp_path / "alone.py"), "stages_alone")
     check_packed(structure, counts)
@@ -320,7 +320,8 @@ def solve_elsewhere(structure):
     ).values
 
 
-@each_afresh
+@pytest.mark.slow
+@each
 def test_the_same_on_any_processor(structure, tmp_path):
     path = tmp_path / "values.npz"
     code = f"import test_kernel; test_kernel.elsewhere({structure.name!r}, {str(path)!r})"

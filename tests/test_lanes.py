@@ -24,7 +24,7 @@ from bcellsim.engine.cache import compiled_kernel
 from bcellsim.engine.events import MULTIPLY, OCCASION, SAVE
 from bcellsim.structures import get_structure
 
-each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
+each = cases.each
 KPD, TURNOVER = get_structure("kpd"), get_structure("turnover")
 TIMES = np.linspace(0.0, 400.0, 41)
 N_OCCASIONS = 2
@@ -403,9 +403,14 @@ def resident():
     return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def test_memory_does_not_grow():
+@pytest.mark.parametrize(
+    "names",
+    [["kpd", "turnover", "tmdd_bcell"], pytest.param(cases.IDS, marks=pytest.mark.slow)],
+    ids=["a few", "all"],
+)
+def test_memory_does_not_grow(names):
     """A hundred calls leave nothing behind: every block has arrays made in compiled code."""
-    calls = [many(s, 40, dense=(cases.followed(s),)) for s in cases.ALL]
+    calls = [many(s, 40, dense=(cases.followed(s),)) for s in map(get_structure, names)]
     for _ in range(10):
         for call in calls:
             call.solve()
@@ -451,7 +456,8 @@ print("same" if np.array_equal(again, known) else "different", flush=True)
 """
 
 
-@each
+# All kernels stand in the same frame: one of each method here, the others among the slow tests.
+@cases.on(cases.ALL, set(cases.IDS) - {"turnover", "tmdd_qss"})
 @pytest.mark.skipif(os.name != "posix", reason="signals as on Unix")
 def test_an_interrupt_ends_a_long_call(structure):
     code = INTERRUPTED.format(index=cases.ALL.index(structure))

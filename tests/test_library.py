@@ -293,7 +293,9 @@ MISTAKES = {
     "required inside": ('vp = { value = 1.9, unit = "L",', "vp = { value = 1.9,",
                         "parameters.vp.unit", "required", "vp = { value = 1.9"),
     "scale": ('65.8, scale = "cv_lognormal"', '65.8, scale = "cv"', "iiv.b0.scale",
-              "'cv_lognormal'", '"cv"'),
+              'unknown scale "cv"; known: cv_approx, cv_lognormal, sd, variance', '"cv"'),
+    "near scale": ('65.8, scale = "cv_lognormal"', '0.36, scale = "var"', "iiv.b0.scale",
+                   'unknown scale "var"; did you mean "variance"?', '"var"'),
     "correlation": (LAST_IIV, correlations(FIRST, ("cl", "ec50", 0.1)), "correlations.2",
                     'unknown parameter with variability "ec50"', '"cl", "ec50"'),
     "first correlation": (LAST_IIV, correlations(("cl", "b", 0.1)), "correlations.1",
@@ -309,21 +311,24 @@ MISTAKES = {
     "syntax": ("[iiv]", "[iiv", "", "not valid TOML", "[iiv"),
     "name": (f'name = "{CHEN}"', 'name = "chen2025"', "name", "not the name of the file",
              "chen2025"),
-    "study": ("median = 0.9", "medain = 0.9", "covariates.BSA.study.medain", "'median'", "medain"),
+    "study": ("median = 0.9", "medain = 0.9", "covariates.BSA.study.medain", '"median"?', "medain"),
     "effect": ('parameter = "vc"', 'parameter = "vcc"', "covariate_effects.2.parameter",
                'did you mean "vc"?', '"vcc"'),
     "covariate": ('parameter = "vc"\ncovariate = "BSA"', 'parameter = "vc"\ncovariate = "BAS"',
                   "covariate_effects.2.covariate", 'did you mean "BSA"?', '"BAS"'),
     "output": ("conc = {", "cnoc = {", "residual_error.cnoc", 'did you mean "conc"?', "cnoc"),
     "check": ("expected = 10.8", "expectd = 10.8", "checks.4.expectd", '"expected"?', "expectd"),
-    "status": ('"reproduced"', '"reproducd"', "status", "'reproduced'", "reproducd"),
+    "status": ('"reproduced"', '"reproducd"', "status", '"reproduced"?', "reproducd"),
 }  # fmt: skip
+
+
+OWN = "my_rituximab"
 
 
 def broken(tmp_path, old, new):
     assert old in TEXT
-    path = tmp_path / f"{CHEN}.toml"
-    path.write_text(TEXT.replace(old, new, 1), encoding="utf-8")
+    path = tmp_path / f"{OWN}.toml"
+    path.write_text(TEXT.replace(old, new, 1).replace(f'"{CHEN}"', f'"{OWN}"'), encoding="utf-8")
     return path
 
 
@@ -365,8 +370,8 @@ def test_mistake_in_a_model_file(tmp_path, case):
 def test_mistake_in_a_larger_model_file(tmp_path, old, new, key, mark):
     text = (_FOLDER / "models" / f"{YU}.toml").read_text(encoding="utf-8")
     assert old in text
-    path = tmp_path / f"{YU}.toml"
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    path = tmp_path / f"{OWN}.toml"
+    path.write_text(text.replace(old, new, 1).replace(f'"{YU}"', f'"{OWN}"'), encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(f"{key}: ")) as caught:
         load_model(f"{path}:reading_b")
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -393,6 +398,15 @@ def test_a_variant_of_a_file_of_ones_own(tmp_path):
 def test_a_copy_of_a_model_file_is_the_same_model(tmp_path):
     copy = load_model(broken(tmp_path, "", ""))
     assert copy.typical() == load_model(CHEN).typical()
+
+
+def test_an_altered_model_does_not_go_by_the_name_of_the_published_one(tmp_path):
+    path = tmp_path / f"{CHEN}.toml"
+    path.write_bytes((_FOLDER / "models" / path.name).read_bytes())
+    assert load_model(path).name == CHEN
+    path.write_text(TEXT.replace("value = 395", "value = 396"), encoding="utf-8")
+    said = "is a model of the library, and this file differs from it; name yours otherwise"
+    assert refused(path) == f'{path}, line 1, name: "{CHEN}" {said}'
 
 
 @pytest.mark.parametrize(
@@ -428,8 +442,9 @@ def test_checks_have_units_and_ordered_bounds(name):
 
 def checked(tmp_path, entry):
     """Return the table of the checks of a file with this one check instead of its own."""
-    path = tmp_path / f"{CHEN}.toml"
-    path.write_text(TEXT[: TEXT.index("[[checks]]")] + entry, encoding="utf-8")
+    path = tmp_path / f"{OWN}.toml"
+    text = TEXT[: TEXT.index("[[checks]]")].replace(CHEN, OWN, 1)
+    path.write_text(text + entry, encoding="utf-8")
     return check_model(path)
 
 
@@ -452,7 +467,7 @@ def test_a_model_file_without_checks(tmp_path):
     table = checked(tmp_path, "")
     assert list(table.columns) == list(check_model(CHEN).columns)
     assert PUBLISHED not in set(table.section)
-    assert table.attrs == {"model": CHEN, "claimed": "reproduced", "supported": "transcribed"}
+    assert table.attrs == {"model": OWN, "claimed": "reproduced", "supported": "transcribed"}
 
 
 def test_a_threshold_of_zero(tmp_path):
@@ -477,7 +492,7 @@ def test_a_check_that_cannot_be_run(tmp_path, old, new, sentence):
     assert old in CHECK
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         checked(tmp_path, CHECK.replace(old, new))
-    assert str(caught.value).startswith(f"{tmp_path / CHEN}.toml, check one: ")
+    assert str(caught.value).startswith(f"{tmp_path / OWN}.toml, check one: ")
     assert "\n" not in str(caught.value)
 
 
@@ -497,3 +512,17 @@ def test_the_card_names_the_source_of_every_number():
     card = str(load_model(CHEN))
     assert "Table 2: all other numbers" in card
     assert "Table 2, fixed to Chen 2021: cl, vc, q, vp" in card
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        (CHEN, "conc: proportional 0.18 bcell: proportional 0.84"),
+        (YU, "conc: proportional 0.278, additive 0.0316 mg/L (combined2)"),
+        ("rozman2017_rituximab", "cl x (1 - 0.0082 (AGE - 60)), kdes x (1 - 0.822 PROGRESSED)"),
+        (YU, "cl x exp(-1.07 IV)"),
+        ("liang2024_rituximab", "94000 molecules/cell = 2.246e-05 ng/cell fixed"),
+    ],
+)
+def test_lines_of_cards(name, line):
+    assert line in " ".join(str(load_model(name)).split())

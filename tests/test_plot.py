@@ -95,6 +95,18 @@ def test_trajectories_of_a_typical_subject(one, tmp_path):
     assert drawn(figure, tmp_path)
 
 
+def test_a_long_name_fits_the_figure(one, tmp_path):
+    name = "gibiansky2021_ocrelizumab~davda2014_antibody+chen2024_rituximab"
+    facts = {"model": name, "citation": "A + B + C", "status": "unpublished combination (partial)"}
+    figure = bc.plot.trajectories(one.assign_attrs(facts))
+    assert drawn(figure, tmp_path)
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    title = " ".join(figure.get_suptitle().split())
+    assert all(text in title for text in facts.values())
+
+
 def test_trajectories_of_a_population(many, tmp_path):
     figure = bc.plot.trajectories(many, below=8)
     counts = figure.axes[0]

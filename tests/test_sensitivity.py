@@ -18,7 +18,7 @@ QUOTIENT = 1e-3
 # A central difference with a change of 1e-4, and a third derivative of the size of the first.
 ANALYTIC = 1e-6
 
-each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
+each = cases.each
 
 
 def logarithmic(vectors):

@@ -33,10 +33,8 @@ SAME_PK = 1e-6  # of two solves at an rtol of 1e-9, one of them perhaps in close
 CLOSED = 1e-8  # mass balance at the reference's tolerance
 DERIVATIVE = 1e-6  # central differences with a step of 1e-5 of each state
 
-each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
-each_counted = pytest.mark.parametrize(
-    "structure", cases.COUNTED, ids=[structure.name for structure in cases.COUNTED]
-)
+each = cases.each
+each_counted = cases.on(cases.COUNTED)
 
 
 def random_states(structure, rng, vector):
@@ -244,7 +242,7 @@ def test_every_parameter_matters(structure):
 WITH_PK = [structure for structure in cases.ALL if structure.pk]
 
 
-@pytest.mark.parametrize("structure", WITH_PK, ids=[structure.name for structure in WITH_PK])
+@cases.on(WITH_PK, {s.name for s in WITH_PK if s.pk in cases.SELDOM})
 def test_the_pk_alone_gives_the_same_concentrations(structure):
     pk = get_structure(structure.pk)
     assert "bcell" not in pk.outputs

@@ -11,7 +11,7 @@ from bcellsim.engine import Events, Tally, Trajectories
 from bcellsim.engine.events import SAVE
 from bcellsim.engine.tally import KINDS
 
-each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
+each = cases.each
 backends = pytest.mark.parametrize("backend", ["compiled", "reference"])
 TIMES = np.linspace(0.0, 400.0, 81)
 
@@ -108,7 +108,7 @@ def test_tallies_do_not_change_the_solution(structure):
     assert np.array_equal(alone.tallies[:, 0], tallied.tallies[:, 3], equal_nan=True)
 
 
-@each
+@cases.each_whole
 def test_against_the_reference(structure):
     """Times between those of the reference for levels that are a little higher and lower."""
     vectors, events = many(structure, 10, 4)
@@ -244,7 +244,7 @@ def dosed(structure, n):
     return times, Events.from_rows([rows], np.zeros(n, int))
 
 
-@each
+@cases.each_whole
 @backends
 def test_tallies_of_failed_subjects_are_nan(structure, backend):
     n = 20 if backend == "compiled" else 3
@@ -261,7 +261,7 @@ def test_tallies_of_failed_subjects_are_nan(structure, backend):
     assert np.all(np.isnan(short.tallies))
 
 
-@each
+@cases.each_whole
 def test_tallies_of_subjects_of_the_stiff_fall_back(structure):
     vectors, events = np.repeat(cases.typical(structure)[None], 12, axis=0), dosed(structure, 12)[1]
     vectors[3, structure.parameters.index(cases.quick(structure))] = 2e3

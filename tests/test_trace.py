@@ -20,7 +20,7 @@ from bcellsim.structures import get_structure
 # A division by a parameter is a product with its inverse, and a power exp and log: some roundings.
 ROUNDINGS = 1e-12
 
-each = pytest.mark.parametrize("structure", cases.ALL, ids=cases.IDS)
+each = cases.each
 KPD = get_structure("kpd")
 
 

@@ -105,7 +105,8 @@ def load_model(name: str | Path | Model) -> Model:
     Raises
     ------
     ValueError
-        If the name is unknown, or something in the file is wrong (file, line, key).
+        If the name is unknown, or something in the file is wrong (file, line, key): its name, too,
+        where another model of the library has it.
     FileNotFoundError
         If the path does not exist.
 
@@ -194,6 +195,7 @@ def _load_file(path: Path, variant: str) -> Model:
     with located(path, "name"):
         if file.name != path.stem:
             raise ValueError(f'"{file.name}" is not the name of the file, "{path.stem}"')
+        _check_of_ones_own(path)
     with located(path, "drug"):
         drug = _drug(file.drug)
         if not isinstance(file.drug, str) and drug.name in drug_names():
@@ -201,6 +203,16 @@ def _load_file(path: Path, variant: str) -> Model:
     with located(path, "citation"):
         doi = reference(file.citation).get("doi", "") if file.citation else ""
     return build_model(file, drug, doi, variant, path)
+
+
+def _check_of_ones_own(path):
+    """Raise ValueError if another file goes by the name of a published model."""
+    published = _FOLDER / "models" / path.name
+    if path.stem in model_names() and path.read_bytes() != published.read_bytes():
+        raise ValueError(
+            f'"{path.stem}" is a model of the library, and this file differs from it; name yours '
+            "otherwise"
+        )
 
 
 def list_models():

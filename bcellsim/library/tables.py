@@ -136,6 +136,10 @@ def _sentence(path, text, data, schema, error):
         message = unknown("key", str(keys[-1]), _fields(schema, loc[:-1]))
     elif kind == "missing":
         keys, message = (*keys, loc[-1]), "this key is required and is not there"
+    elif kind == "literal_error" and isinstance(problem["input"], str):
+        known = re.findall(r"'(.*?)'", problem["ctx"]["expected"])
+        what = "key" if keys[-1] == problem["input"] else str(keys[-1])
+        message = unknown(what, problem["input"], known)
     elif kind == "value_error":  # a sentence of our own
         message = str(problem["ctx"]["error"])
     else:

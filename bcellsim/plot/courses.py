@@ -10,6 +10,7 @@ import numpy as np
 from bcellsim.plot.style import (
     check_output,
     draw_thresholds,
+    folded,
     log_axis,
     style,
     thresholds_of,
@@ -73,7 +74,7 @@ def trajectories(
     if lower:
         axes[-1, 0].set_ylim(bottom=0)
     axes[-1, 0].set_xlim(float(data.time[0]), float(data.time[-1]))
-    figure.suptitle(_title(data), fontsize="medium")
+    figure.suptitle(folded(_title(data)), fontsize="medium")
     return figure
 
 

@@ -12,6 +12,7 @@ from bcellsim.plot.style import (
     COLOURS,
     check_output,
     draw_thresholds,
+    folded,
     log_axis,
     thresholds_of,
 )
@@ -75,8 +76,8 @@ def forecast(
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=4)
     facts = data.attrs
-    axis.set_title(f"{described(facts)}; {facts['plan']}; {facts['n_draws']} draws",
-                   fontsize="medium")  # fmt: skip
+    title = f"{described(facts)}; {facts['plan']}; {facts['n_draws']} draws"
+    axis.set_title(folded(title), fontsize="medium")
     return figure
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bcellsim.names import unknown
+from bcellsim.plot.style import folded
 from bcellsim.simulate import described
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def heatmap(
     outlined = f"\n(outlined: {target:.0%} or more)" if share and target is not None else ""
     figure.colorbar(image, ax=axes, label=labels.get(value, value) + outlined)
     if table.attrs:
-        figure.suptitle(_grid_title(table), fontsize="small")
+        figure.suptitle(folded(_grid_title(table)), fontsize="small")
     return figure
 
 

@@ -5,6 +5,7 @@ Colours are Okabe and Ito's, which the colour-blind can tell apart; line styles 
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,11 @@ def check_output(output: str | None, outputs) -> str:
 def thresholds_of(below) -> list[float]:
     """Return the thresholds to draw; none is given as an empty sequence."""
     return [] if np.ndim(below) and not len(below) else thresholds(below)
+
+
+def folded(title: str) -> str:
+    """Return a title in lines that fit the width of a figure."""
+    return textwrap.fill(title, 90, break_long_words=False, break_on_hyphens=False)
 
 
 def draw_thresholds(axis, levels) -> None:
