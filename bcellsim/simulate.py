@@ -145,6 +145,8 @@ def output_times(until, every, times) -> tuple[np.ndarray, float]:
             raise ValueError("times: a list of finite numbers [day] is wanted")
         if np.any(np.diff(times) <= 0):
             j = int(np.argmax(np.diff(times) <= 0))
+            if times[j] == times[j + 1]:
+                raise ValueError(f"times: {times[j]:g} d is given twice")
             raise ValueError(f"times out of order: {times[j]:g} d comes before {times[j + 1]:g} d")
         end = days(until, "until") if until is not None else float(times[-1])
         if times[-1] > end:

@@ -423,8 +423,8 @@ def test_a_steady_state_is_refused_by_name(
     published = load_model("yu2022_ofatumumab")
     if which == "tmdd":
         text = Path(published.path).read_text().replace("value = 2.58", "value = 0")
-        path = tmp_path / "yu2022_ofatumumab.toml"
-        path.write_text(text)
+        path = tmp_path / "my_ofatumumab.toml"
+        path.write_text(text.replace("yu2022_ofatumumab", path.stem, 1))
         published = load_model(path)
     if which == "slow":
         monkeypatch.setattr("bcellsim.timeline._CYCLES", (4,))

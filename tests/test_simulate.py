@@ -292,7 +292,7 @@ REFUSED = [
     (CHEN, MULTIPLY, {}, 'unknown state "depo"; did you mean "depot"?'),
     (CHEN, MODIFY, {}, 'unknown parameter "kot"; did you mean "kout"?'),
     (CHEN, "500 mg iv", {"times": [0, 5, 3]}, "times out of order: 5 d comes before 3 d"),
-    (CHEN, "500 mg iv", {"times": [0, 5, 5]}, "times out of order: 5 d comes before 5 d"),
+    (CHEN, "500 mg iv", {"times": [0, 5, 5]}, "times: 5 d is given twice"),
     (CHEN, "500 mg iv", {"times": [0, np.nan]}, "a list of finite numbers"),
     (CHEN, "500 mg iv", {"times": []}, "a list of finite numbers"),
     (CHEN, "500 mg iv", {"until": None}, 'give until="2 y"'),
