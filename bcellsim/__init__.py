@@ -37,6 +37,7 @@ _PUBLIC = {
     "pareto": "explore",
     "predict": "predict",
     "read_observations": "observations",
+    "redose": "redose",
     "register_structure": "structures",
     "sample_population": "population",
     "simulate": "simulate",

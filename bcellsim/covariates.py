@@ -93,22 +93,31 @@ def amounts(doses: Iterable[Event], values: Mapping[str, np.ndarray], n: int) ->
 
 def warn_outside(model: Model, values: Mapping[str, np.ndarray], given: Iterable[str]) -> None:
     """Warn, once a covariate, of values outside what the study of the model covered."""
+    for sentence in outside_study(model, values, given):
+        warnings.warn(sentence, stacklevel=4)
+
+
+def outside_study(
+    model: Model, values: Mapping[str, np.ndarray], given: Iterable[str]
+) -> list[str]:
+    """Return a sentence for each covariate with values outside what the model's study covered."""
+    found = []
     for name in given:
         entry = model.covariates.get(name)
         if entry is None or not {"low", "high"} <= set(entry.study):
             continue
         low, high = entry.study["low"], entry.study["high"]
-        value = values[name]
+        value = np.atleast_1d(values[name])
         outside = np.count_nonzero((value < low) | (value > high))
         if outside:
             unit = f" {entry.unit}".rstrip()
             who = f"{outside} of {len(value)} subjects lie" if len(value) > 1 else (
                 f"{value[0]:g}{unit} lies")  # fmt: skip
-            warnings.warn(
+            found.append(
                 f"covariate {name}: {who} outside the {low:g} to {high:g}{unit} of the patients "
-                f"behind model {model.name}",
-                stacklevel=4,
+                f"behind model {model.name}"
             )
+    return found
 
 
 def read_covariates(path: str | Path, names: Iterable[str] = ()) -> pd.DataFrame:

@@ -115,7 +115,7 @@ def longest_interval(
         If an argument is not valid, an interval is longer than the horizon, or there are fewer
         subjects than needed.
     """
-    search = _Search.of(
+    search = Search.of(
         model, population, probability, mc_error, below, until, induction, seed, threads
     )
     first = days(shortest, "shortest")
@@ -184,7 +184,7 @@ def smallest_dose(
     ValueError
         As `longest_interval`, and if the two doses differ in more than their amount.
     """
-    search = _Search.of(
+    search = Search.of(
         model, population, probability, mc_error, below, until, induction, seed, threads
     )
     small, large = single_dose(lowest), single_dose(highest)
@@ -246,7 +246,7 @@ def fewest_doses(
     ValueError
         As `longest_interval`.
     """
-    search = _Search.of(
+    search = Search.of(
         model, population, probability, mc_error, below, until, induction, seed, threads
     )
     single, first = single_dose(dose), Regimen.parse(loading) if loading else None
@@ -283,7 +283,7 @@ def _rounded(values):
     return np.array([float(f"{value:.{_DIGITS}g}") for value in values])
 
 
-class _Search(NamedTuple):
+class Search(NamedTuple):
     """What is common to all searches: the subjects, the question and the probability."""
 
     model: Model
