@@ -60,6 +60,9 @@ FILES = {
     "zero.csv": PATIENT.replace("60", "0"),
     "negative.csv": PATIENT.replace("20,", "-20,"),
     "no_weight.csv": "ID,TIME,AMT,DV\n1,0,20,.\n1,28,.,5\n",
+    "no_dose.csv": "ID,TIME,AMT,DV,WT,AGE\n1,0,.,200,70,38\n",
+    "two.csv": "ID,TIME,AMT,DV,WT,AGE\n1,0,20,.,70,38\n1,9,.,5,70,38\n2,0,20,.,70,38\n",
+    "endpoint.csv": "ID,TIME,AMT,DV,DVID,WT,AGE\n1,0,20,.,.,70,38\n1,9,.,5,bcel,70,38\n",
     "empty.csv": "",
     "header.csv": "ID,TIME,AMT,DV\n",
     "children.csv": "ID,WT,HT\nA1,20,115\nA2,35,140\nA3,70,175\n",
@@ -82,6 +85,8 @@ FILES = {
 SIMULATE = ["simulate", YU, "--regimen", "20 mg sc at 0 d, 7 d", "--until", "4w", "--every", "7 d"]
 PK = ["simulate", "pk_only.toml", "--regimen", "500 mg iv", "--until", "4w"]
 FIT = ["fit", "patient.csv", "--model", YU]
+ASKED = ["--model", YU, "--dose", "20 mg sc", "--below", "10"]
+REDOSE = ["redose", "patient.csv", *ASKED, "--draws", "300", "--starts", "1", "--seed", "1"]
 GRID = ["--dose", "20 mg sc", "--every", "4w,12w"]
 EXPLORE = ["explore", "--model", YU, "--below", "10", "--until", "20w"]
 SCHEDULES = [*EXPLORE, "--subjects", "4", "--seed", "1", *GRID]
@@ -304,7 +309,28 @@ def test_what_is_not_reached_is_null_beside_its_share(run):
     assert "not reached" in run(*SCHEDULES, "--recovery", "5000 cells/uL")[1]
 
 
-VERBS = ["models", "show", "check", "simulate", "fit", "explore"]
+def test_redose_with_counts(run):
+    code, out, _ = run(*REDOSE)
+    assert code == 0
+    assert out.startswith("Redose advice (next dose)")
+    assert "Research use; not medical advice" in out
+    data = parsed(run(*REDOSE, "--json")[1])
+    assert data["seed"] == 1
+    assert data["latest"]["status"] in ("found", "now", "no need", "none")
+    assert data["fit"]["n_observations"] == 3
+    assert data["alternatives"][0]["plan"] == "no further dose"
+    assert data == parsed(run(*REDOSE, "--json", "--threads", "1")[1])
+
+
+def test_redose_without_counts(run):
+    code, out, _ = run("redose", *ASKED, "--draws", "40", "--seed", "1", "--covariate", "WT=60",
+                       "--first", "20 mg sc at 0 d, 7 d, 14 d")  # fmt: skip
+    assert code == 0
+    assert out.startswith("Redose advice (first dose)")
+    assert "WT 60" in out
+
+
+VERBS = ["models", "show", "check", "simulate", "fit", "redose", "explore"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -462,6 +488,12 @@ WRITTEN = {
         "run.json",
         ["patient.csv"],
     ),
+    "redose": (
+        REDOSE,
+        "alternatives.csv days.csv intervals.csv courses.csv counts.csv parameters.csv report.txt "
+        "redose.png redose.svg run.json",
+        ["patient.csv"],
+    ),
     "explore": (SCHEDULES, "schedules.csv doses.csv heatmap.png heatmap.svg run.json", []),
 }
 
@@ -480,7 +512,7 @@ def test_out_writes_the_results_and_how_to_repeat_them(run, folder, verb):
     assert sorted([*recorded["files"], "run.json"]) == sorted(files.split())
     assert {"python", "bcellsim", "numpy", "scipy", "numba"} <= set(recorded["versions"])
     assert recorded["provenance"]["model"] == YU
-    assert recorded["settings"]["below"] in (["8"], ["10"])
+    assert recorded["settings"]["below"] in (["8"], ["10"], "10")
     for name in inputs:
         digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         assert recorded["inputs"][name] == f"sha256:{digest}"
@@ -658,6 +690,19 @@ WRONG = {  # name: command, words of the sentence
     "start negative": ([*SCHEDULES, "--start", "-7d"], "start"),
     "too few rows": ([*FIT, "--prior", "none"], "3 observations are fewer than the 16 parameters"),
     "sigma 0": ([*FIT, "--sigma", "0"], "sigma = 0"),
+    "sigma text": ([*FIT, "--sigma", "big"], '--sigma big: a number or "estimate" is wanted'),
+    "sigma of few": ([*FIT, "--sigma", "estimate"], "uncensored"),
+    "error": ([*FIT, "--error", "lognormal"], 'did you mean "log-normal"'),
+    "error of": ([*FIT, "--error", "bcel=poisson"], 'did you mean "bcell"'),
+    "redose, probability": ([*REDOSE, "--probability", "90"], "probability = 90"),
+    "redose, no dose": (["redose", "no_dose.csv", *ASKED], "the data hold no dose"),
+    "redose, two": (["redose", "two.csv", *ASKED], "the data hold 2 subjects"),
+    "redose, endpoint": (["redose", "endpoint.csv", *ASKED], 'did you mean "bcell"'),
+    "redose, route": (change(REDOSE, dose="20 mg iv"), "covariate IV = 1"),
+    "redose, threshold": (change(REDOSE, below="0"), "below = 0: a threshold above 0"),
+    "redose, now": ([*REDOSE, "--now", "-9"], "now = -9 d lies before the data"),
+    "redose, first": ([*REDOSE, "--first", "20 mg sc"], "first are those of the fit"),
+    "redose, no data": (["redose", *ASKED, "--lloq", "5"], "--lloq is for a data file"),
     "binary": (simulate_of("binary.toml"), "binary.toml"),
     "age": ([*SIMULATE, "--covariate", "AGE=-5"], "AGE"),
     "no structure": ([*PRODUCTION, "--structure", "nowhere.py"], "no structure file nowhere.py"),
@@ -711,7 +756,8 @@ USAGE = {
     "subjects 0": ([*SIMULATE, "--subjects", "0"], "--subjects"),
     "subjects text": ([*SIMULATE, "--subjects", "many"], "--subjects"),
     "threads 0": ([*SIMULATE, "--threads", "0"], "--threads"),
-    "sigma text": ([*FIT, "--sigma", "big"], "--sigma"),
+    "starts 0": ([*FIT, "--starts", "0"], "--starts"),
+    "redose, no dose": (["redose", "patient.csv", "--model", YU, "--below", "10"], "--dose"),
 }
 
 

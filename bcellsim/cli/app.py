@@ -65,6 +65,28 @@ Below = Annotated[
     list[str], typer.Option("--below", help="Threshold of the count [cells/uL]; repeatable.")
 ]
 
+Prior = Annotated[str, typer.Option("--prior", help='"model" for MAP, "none" for least squares.')]
+Fix = Annotated[
+    list[str] | None,
+    typer.Option("--fix", help='Hold a parameter, as in "emax" or "b0=225"; repeatable.'),
+]
+Error = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--error",
+        help="Residual error: log-normal, additive, proportional, combined1, combined2, poisson, "
+        'negative-binomial or published; "conc=proportional" for one endpoint; repeatable.',
+    ),
+]
+Sigma = Annotated[
+    str | None,
+    typer.Option("--sigma", help='SD of the error (of the log of the counts), or "estimate".'),
+]
+Starts = Annotated[int, typer.Option("--starts", min=1, help="Searches from different points.")]
+Subject = Annotated[str | None, typer.Option("--subject", help="Which ID to fit.")]
+CovariateRule = Annotated[
+    str, typer.Option("--covariate-rule", help="locf, nocb or linear, between its records.")
+]
 Loading = Annotated[str | None, typer.Option("--loading", help="Loading doses as a shorthand.")]
 Start = Annotated[str | None, typer.Option("--start", help="Time of the first maintenance dose.")]
 
@@ -167,31 +189,25 @@ def simulate(
 def fit(
     file: Annotated[Path, typer.Argument(metavar="DATA", help="CSV table of doses and counts.")],
     model: ModelName,
-    prior: Annotated[
-        str, typer.Option("--prior", help='"model" for MAP, "none" for least squares.')
-    ] = "model",
-    fix: Annotated[
-        list[str] | None,
-        typer.Option("--fix", help='Hold a parameter, as in "emax" or "b0=225"; repeatable.'),
-    ] = None,
+    prior: Prior = "model",
+    fix: Fix = None,
     start: Annotated[
         list[str] | None, typer.Option("--start", help='Start of the search, as in "kout=0.02".')
     ] = None,
-    sigma: Annotated[
-        float | None, typer.Option("--sigma", help="SD of the log of the counts.")
-    ] = None,
+    error: Error = None,
+    sigma: Sigma = None,
+    starts: Starts = 8,
     covariate: Covariates = None,
     structure: Structures = None,
-    subject: Annotated[str | None, typer.Option("--subject", help="Which ID to fit.")] = None,
+    subject: Subject = None,
     lloq: Lloq = None,
     unit: Unit = "cells/uL",
     time_unit: TimeUnit = "d",
     alc_unit: AlcUnit = "10^9/L",
     skip: Skip = None,
-    covariate_rule: Annotated[
-        str, typer.Option("--covariate-rule", help="locf, nocb or linear, between its records.")
-    ] = "locf",
+    covariate_rule: CovariateRule = "locf",
     below: Drawn = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the starts of the search.")] = 0,
     out: Out = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -200,6 +216,68 @@ def fit(
     settings = {key: value for key, value in locals().items() if key not in ("file", "json")}
     settings = {"data": file, **settings}
     verbs.fit(settings, json)
+
+
+@app.command()
+def redose(
+    model: ModelName,
+    dose: Annotated[str, typer.Option("--dose", help='The dose to give again: "20 mg sc".')],
+    below: Annotated[str, typer.Option("--below", help="Threshold of the count [cells/uL].")],
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="CSV table of doses and counts; without it the first dose of a patient with "
+            "these covariates.",
+        ),
+    ] = None,
+    probability: Annotated[
+        float, typer.Option("--probability", help="Wanted probability of a count below it.")
+    ] = 0.9,
+    until: Annotated[str, typer.Option("--until", help="Horizon, from now.")] = "1 y",
+    now: Annotated[
+        str | None, typer.Option("--now", help="The present, on the clock of the data.")
+    ] = None,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Number of draws.")] = 1000,
+    induction: Annotated[
+        str, typer.Option("--induction", help="Time a dose has to act on a count above it.")
+    ] = "28 d",
+    label: Annotated[
+        str | None, typer.Option("--label", help="Labelled regimen to compare with.")
+    ] = None,
+    first: Annotated[
+        str | None, typer.Option("--first", help="First course, where no DATA are given.")
+    ] = None,
+    disease: Annotated[
+        str | None, typer.Option("--disease", help="The patient's, to compare with the model's.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option("--method", help="How to draw: importance, laplace or emcee.")
+    ] = "importance",
+    prior: Prior = "model",
+    fix: Fix = None,
+    error: Error = None,
+    sigma: Sigma = None,
+    starts: Starts = 8,
+    covariate: Covariates = None,
+    structure: Structures = None,
+    subject: Subject = None,
+    lloq: Lloq = None,
+    unit: Unit = "cells/uL",
+    time_unit: TimeUnit = "d",
+    alc_unit: AlcUnit = "10^9/L",
+    skip: Skip = None,
+    covariate_rule: CovariateRule = "locf",
+    seed: Seed = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    threads: Threads = None,
+):
+    """Advise when to dose a patient again. Research use; not medical advice."""
+    settings = {key: value for key, value in locals().items() if key not in ("file", "json")}
+    settings = {"data": file, **settings}
+    verbs.redose(settings, json)
 
 
 @app.command()

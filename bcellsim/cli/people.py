@@ -1,4 +1,4 @@
-"""The subjects that options ask for, and the doses they get in mg."""
+"""The subjects that options ask for, their covariates, and the doses they get in mg."""
 
 from __future__ import annotations
 
@@ -85,3 +85,27 @@ def dose_lines(plans, until, people) -> list[str]:
             if dose.unit == "mg/m2":
                 lines[str(dose)] += f"; BSA: {origin_of_body_surface(people.covariates)}"
     return list(lines.values())
+
+
+def pairs(given, option, *, bare=False):
+    """Return the name and value of each "name=value"; the value of a bare name is None."""
+    found = {}
+    for text in given or ():
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not name or not (value if equals else bare):
+            raise ValueError(f'{option} {text}: "name=value" is wanted')
+        if name in found:
+            raise ValueError(f"{option} {text}: {name} is given twice")
+        found[name] = value or None
+    return found
+
+
+def numbers(given, words):
+    """Return the covariates given: numbers, or one of the words."""
+    found = {}
+    for name, value in pairs(given, "--covariate").items():
+        try:
+            found[name] = value if value in words else float(value)
+        except ValueError:
+            raise ValueError(f"--covariate {name}={value}: a number is wanted") from None
+    return found

@@ -118,25 +118,12 @@ def simulate(settings: dict, as_json: bool) -> None:
 def fit(settings: dict, as_json: bool) -> None:
     """Fit one subject and print the report."""
     import bcellsim as bc
+    from bcellsim.cli import patient
     from bcellsim.simulate import provenance
 
     levels = _levels(settings)
     with _output(settings) as out:
-        prior = {"model": "model", "none": None}
-        if settings["prior"] not in prior:
-            raise ValueError(f'--prior {settings["prior"]}: "model" or "none" is wanted')
-        model = bc.load_model(settings["model"])
-        observations = bc.read_observations(
-            settings["data"], unit=settings["unit"], lloq=settings["lloq"],
-            time_unit=settings["time_unit"], alc_unit=settings["alc_unit"],
-            covariates=settings["covariate_rule"], skip=settings["skip"], model=model,
-        )  # fmt: skip
-        fitted = bc.fit_individual(
-            model, observations, prior=prior[settings["prior"]],
-            fixed=_pairs(settings["fix"], "--fix", bare=True),
-            start=_pairs(settings["start"], "--start"), sigma=settings["sigma"],
-            covariates=_numbers(settings["covariate"], ()), subject=settings["subject"],
-        )  # fmt: skip
+        fitted = patient.fitted(settings)
         if out:
             out.table("parameters", fitted.params)
             out.table("residuals", fitted.residuals, index=False)
@@ -144,12 +131,34 @@ def fit(settings: dict, as_json: bool) -> None:
             out.table("curves", fitted.curves, index=False)
             out.file("report.txt").write_text(fitted.report() + "\n", encoding="utf-8")
             out.figure("fit", bc.plot.fit(fitted, below=levels))
-            facts = {"provenance": provenance(model)}
-            out.record("fit", settings, facts, model.files() + _files(settings))
+            facts = {"provenance": provenance(fitted.model)}
+            out.record("fit", settings, facts, fitted.model.files() + _files(settings))
     if as_json:
         _print_json(fitted.to_json())
     else:
         print(fitted.report())
+
+
+def redose(settings: dict, as_json: bool) -> None:
+    """Advise when to dose again, from a patient's counts or from covariates alone."""
+    import bcellsim as bc
+    from bcellsim.cli import patient
+    from bcellsim.simulate import provenance
+
+    with _output(settings) as out:
+        advice = patient.advised(settings)
+        if out:
+            for name, table in advice.tables().items():
+                out.table(name, table, index=False)
+            out.file("report.txt").write_text(advice.report() + "\n", encoding="utf-8")
+            out.figure("redose", bc.plot.redose(advice))
+            model = advice.case.model
+            facts = {"provenance": provenance(model), "seed": advice.case.seed}
+            out.record("redose", settings, facts, model.files() + _files(settings))
+    if as_json:
+        _print_json(advice.to_json())
+    else:
+        print(advice.report())
 
 
 def explore(settings: dict, as_json: bool) -> None:
@@ -254,39 +263,15 @@ def _levels(settings):
 
 
 def _population(model, settings):
-    from bcellsim.cli.people import population
+    from bcellsim.cli.people import numbers, population
 
     given = settings["covariate"]
     sampled = settings["subjects"] or settings["patients"]
     words = ("study", "reference") if sampled else ()
-    covariates = "study" if given == ["study"] else _numbers(given, words)
+    covariates = "study" if given == ["study"] else numbers(given, words)
     return population(
         model, settings["subjects"], settings["patients"], covariates, settings["seed"]
     )
-
-
-def _pairs(given, option, *, bare=False):
-    """Return the name and value of each "name=value"; the value of a bare name is None."""
-    pairs = {}
-    for text in given or ():
-        name, equals, value = (part.strip() for part in text.partition("="))
-        if not name or not (value if equals else bare):
-            raise ValueError(f'{option} {text}: "name=value" is wanted')
-        if name in pairs:
-            raise ValueError(f"{option} {text}: {name} is given twice")
-        pairs[name] = value or None
-    return pairs
-
-
-def _numbers(given, words):
-    """Return the covariates given: numbers, or one of the words."""
-    numbers = {}
-    for name, value in _pairs(given, "--covariate").items():
-        try:
-            numbers[name] = value if value in words else float(value)
-        except ValueError:
-            raise ValueError(f"--covariate {name}={value}: a number is wanted") from None
-    return numbers
 
 
 def _register(structures):

@@ -5,7 +5,7 @@ The data of a figure are the result it draws: a dataset, a table, or a fit with 
 
 from bcellsim.plot.courses import trajectories
 from bcellsim.plot.fits import fit, prior_posterior, profiles, residuals
-from bcellsim.plot.forecasts import forecast
+from bcellsim.plot.forecasts import forecast, redose
 from bcellsim.plot.grids import heatmap
 from bcellsim.plot.style import save
 
@@ -15,6 +15,7 @@ __all__ = [
     "heatmap",
     "prior_posterior",
     "profiles",
+    "redose",
     "residuals",
     "save",
     "trajectories",

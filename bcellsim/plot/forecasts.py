@@ -1,4 +1,4 @@
-"""Figures of forecasts."""
+"""Figures of forecasts, and of what they advise."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from bcellsim.plot.style import (
     log_axis,
     thresholds_of,
 )
-from bcellsim.simulate import described
+from bcellsim.simulate import described, provenance
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
     from bcellsim.fit import Fit
+    from bcellsim.redose import Advice
 
 
 def forecast(
@@ -108,3 +109,110 @@ def _doses(axis, data):
                 times[part], np.full(part.sum(), 0.025), marker, color="k", ms=7, mew=1.4,
                 mfc="none", label=label, transform=axis.get_xaxis_transform(),
             )  # fmt: skip
+
+
+def redose(advice: Advice) -> Figure:
+    """Draw an advice: past counts and doses, the count without and with the dose, the days.
+
+    The course without a further dose is a filled band between dashed lines about a dashed median;
+    the one with it is a solid median between dotted lines, hatched. A bar on the threshold is the
+    90 % interval of the crossing (thick: 50 %); the vertical line is the day advised, shaded as far
+    as it is uncertain by the number of draws.
+
+    Parameters
+    ----------
+    advice : Advice
+        Result of `redose`; its `courses` and its fit's `residuals` are the data of the figure.
+    """
+    import matplotlib.pyplot as plt
+
+    case, result = advice.case, advice.fit
+    figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
+    if result is not None:
+        past = result.curves[result.curves["TIME"] <= case.now]
+        axis.plot(past["TIME"], past["bcell"], "-", color="0.4", lw=1, label="fitted")
+        draw_observed(axis, result.residuals[result.residuals["TIME"] <= case.now], "bcell")
+    _both_courses(axis, advice)
+    _crossing_bar(axis, advice)
+    _marked_day(axis, advice)
+    given = result.regimen if result is not None else case.first
+    times = [event.time for event in given.doses(case.now + case.until) if result is None or
+             event.time <= case.now]  # fmt: skip
+    axis.plot(times, np.full(len(times), 0.025), "|", color="k", ms=9, mew=1.6, label="dose given",
+              transform=axis.get_xaxis_transform())  # fmt: skip
+    log_axis(axis)
+    draw_thresholds(axis, [case.level])
+    clock = "on the clock of the data" if result is not None else "since the first dose"
+    axis.set_xlabel(f"Time {clock} [day]")
+    axis.set_ylabel("B cells in blood [cells/uL]")
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=3)
+    axis.set_title(_said(advice), fontsize="medium")
+    return figure
+
+
+def _both_courses(axis, advice):
+    looks = {"no further dose": (COLOURS[1], "--", ""), "redosed": (COLOURS[0], "-", "///")}
+    for plan, table in advice.courses.groupby("plan", sort=False):
+        colour, line, hatch = looks[plan]
+        day = table["TIME"]
+        if plan == "redosed":  # until then the two are one
+            if advice.latest.status == "no need":
+                continue
+            since = table["days_from_now"] >= advice.latest.day
+            table, day = table[since], day[since]
+            plan = f"with {advice.case.dose} on that day"
+        fill = {"facecolor": "none", "edgecolor": colour} if hatch else {"color": colour}
+        axis.fill_between(day, table["p5"], table["p95"], hatch=hatch or None,
+                          alpha=0.5 if hatch else 0.2, lw=0, **fill)  # fmt: skip
+        for edge in ("p5", "p95"):
+            axis.plot(day, table[edge], ":" if hatch else line, color=colour, lw=0.8)
+        axis.plot(day, table["p50"], line, color=colour, lw=1.8, label=f"{plan} (median, 90 %)")
+
+
+def _crossing_bar(axis, advice):
+    """Draw the interval of the crossing on the threshold; an arrow where its end is not reached."""
+    case, found = advice.case, advice.crossing
+    if found["share_above_now"] > 0.5 or not np.isfinite(found["p5"]):
+        return
+    end = case.until
+    ends = {key: min(found[key], end) for key in ("p5", "p25", "p50", "p75", "p95")}
+    y = [case.level] * 2
+    for low, high, width in (("p5", "p95", 2.0), ("p25", "p75", 5.0)):
+        label = "crossing without it: 50 and 90 % interval" if width > 2 else None
+        days = [case.now + ends[low], case.now + ends[high]]
+        axis.plot(days, y, "-", color="k", lw=width, solid_capstyle="butt", zorder=4, label=label)
+    if np.isfinite(found["p50"]):
+        axis.plot(case.now + ends["p50"], case.level, "D", color="k", mfc="white", ms=6, zorder=5)
+    if not np.isfinite(found["p95"]):
+        axis.plot(case.now + end, case.level, ">", color="k", ms=7, zorder=5)
+
+
+def _marked_day(axis, advice):
+    """Draw now, and the latest day with its uncertainty."""
+    case, found = advice.case, advice.latest
+    axis.axvline(case.now, color="0.3", lw=1, ls="-.")
+    axis.annotate("now", (case.now, 1.0), xycoords=("data", "axes fraction"), xytext=(-3, -11),
+                  ha="right", textcoords="offset points", fontsize="small")  # fmt: skip
+    if found.status not in ("found", "none"):
+        return
+    day = case.now + found.day
+    if np.isfinite(found.low):
+        axis.axvspan(case.now + found.low, case.now + found.high, color=COLOURS[2], alpha=0.2, lw=0)
+    what = "latest day to dose again" if found.status == "found" else "best day (not enough)"
+    axis.axvline(day, color=COLOURS[2], lw=2, label=what)
+
+
+def _said(advice):
+    """Return the title: what is advised, by which model."""
+    case, found = advice.case, advice.latest
+    day, date = f"day {found.day:.0f} from now", advice.date(found.day)
+    said = {
+        "found": f"{case.dose} by {day}" + (f" ({date})" if date else ""),
+        "now": f"{case.dose} now: the count is above {case.level:g} already",
+        "no need": "no dose needed before the horizon",
+        "none": f"no day reaches the probability; best {day}",
+    }[found.status]
+    target = f"P(count at or below {case.level:g}) = {case.probability:g} wanted"
+    about = described(provenance(case.model))
+    return f"{said}; {target}\n{about}. Research use; not medical advice"
