@@ -20,6 +20,8 @@ SMALL = {
     "02_fit_a_mean_series": {},
     "03_which_interval": {"n_subjects": 10, "intervals": ("4 w", "24 w")},
     "04_add_a_drug": {"n_subjects": 10, "until": "30 w"},
+    "09_when_to_redose": {"draws": 300, "starts": 2},
+    "10_children_without_concentrations": {},
     "05_add_a_structure": {"n_subjects": 8, "until": "12 w"},  # so few are not compiled for
 }
 MODULES = [m.name for m in pkgutil.walk_packages(bcellsim.__path__, "bcellsim.")]
