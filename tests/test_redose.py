@@ -83,6 +83,8 @@ def test_now_where_the_count_is_above(alone):
     assert (advice.latest.status, advice.day) == ("now", 0.0)
     assert "now: the count is above 10 cells/uL already" in advice.report()
     assert advice.case.opens == 28.0
+    assert "above 10 already now: 100.0%" in advice.report()
+    assert "from now (median)" not in advice.report()
 
 
 def test_no_day_reaches_and_the_best_is_said(alone):
@@ -143,6 +145,7 @@ def test_a_fit_with_its_prior_says_what_it_rests_on(fit):
                   "Context of use: tests"):  # fmt: skip
         assert words in text
     assert any("not in autoimmune encephalitis" in warning for warning in advice.warnings)
+    assert "8 observations after now = 60 d were used in the fit" in advice.warnings
     order = ["target:", "now:", "If nothing is given", "Latest day", "Longest fixed",
              "Alternatives", "Fit check", "Warning", "Research use"]  # fmt: skip
     assert [text.index(word) for word in order] == sorted(text.index(word) for word in order)

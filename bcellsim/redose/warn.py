@@ -13,6 +13,7 @@ from bcellsim.redose.case import Case
 _RARE = 0.05
 _FAR = 2.0  # of one parameter, in SD of the population
 _MISFIT = 2.5  # of one count, in SD of the residual error
+_MINUTE = 1.0 / 1440.0  # a count just after a dose of its day is of that day [day]
 _SUPPRESSED = 0.05  # share of the draws with a baseline at or below the threshold
 
 
@@ -20,7 +21,7 @@ def warnings_of(case: Case, disease: str | None) -> list[str]:
     """Return sentences, the most serious first."""
     found = [*_of_level(case), *_of_model(case, disease), *_of_covariates(case)]
     if case.result:
-        found += [*_of_patient(case.result), *_of_rows(case.result), *case.result.warnings]
+        found += [*_of_patient(case.result), *_of_rows(case), *case.result.warnings]
         if not case.result.converged:
             found.append("the search of the fit did not converge")
     if case.effective < FEW:
@@ -81,12 +82,16 @@ def _of_patient(fit):
     ]
 
 
-def _of_rows(fit):
-    far = fit.residuals[fit.residuals["IWRES"].abs() > _MISFIT]
-    if not len(far):
-        return []
-    days = ", ".join(f"{time:g}" for time in far["TIME"])
-    return [
-        f"{len(far)} of {len(fit.residuals)} observations lie more than {_MISFIT:g} SD from the "
-        f"fit (day {days})"
-    ]
+def _of_rows(case):
+    rows, found = case.result.residuals, []
+    far = rows[rows["IWRES"].abs() > _MISFIT]
+    if len(far):
+        days = ", ".join(f"{time:g}" for time in far["TIME"])
+        found.append(
+            f"{len(far)} of {len(rows)} observations lie more than {_MISFIT:g} SD from the fit "
+            f"(day {days})"
+        )
+    later = int((case.result.problem.rows.clock > case.now + _MINUTE).sum())
+    if later:
+        found.append(f"{later} observations after now = {case.now:g} d were used in the fit")
+    return found

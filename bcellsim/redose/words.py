@@ -94,6 +94,8 @@ def _crossing(advice):
     above = found["share_above_now"]
     when = "now" if not advice.case.first else f"{format_time(advice.case.opens)} after it"
     lines = [] if above == 0 else [f"    above {advice.case.level:g} already {when}: {above:.1%}"]
+    if found["p50"] <= advice.case.opens and not advice.case.first:
+        return lines
     return [
         *lines,
         f"    crosses on {_day(advice, found['p50'])} from now (median); 50 % interval "
