@@ -1,4 +1,4 @@
-"""Speed of a MAP fit and its draws, beside the same by scipy's solver and finite differences.
+"""Speed of a MAP fit, its draws and the redose advice, beside scipy and finite differences.
 
 Ten counts over two years, eight starts, 1,000 draws. The comparison solves the same equations with
 `scipy.integrate.solve_ivp` (LSODA, the same tolerances) from dose to dose, takes its Jacobian by
@@ -143,11 +143,21 @@ def main(patients: int = 3, repeats: int = 3) -> None:
                 begun = time.perf_counter()
                 fit, drawn = ours(model, data, 1)
                 seconds.append(time.perf_counter() - begun)
-            rows.append({"patient": seed, **compared(fit, drawn, seconds)})
+            rows.append({"patient": seed, **compared(fit, drawn, seconds), **advised(fit)})
             show(rows)
     ratios = [row["times_faster"] for row in rows]
     print(f"median {statistics.median(ratios):.0f} times faster, least {min(ratios):.0f}")
     save("fit", {"starts": STARTS, "draws": DRAWS, "counts": len(TIMES), "rows": rows})
+
+
+def advised(fit) -> dict:
+    """Return seconds of the redose advice from the same draws, and the trajectories it solved."""
+    begun = time.perf_counter()
+    advice = bc.redose(fit, dose="20 mg sc", below=10, until="1 y", draws=DRAWS, seed=1)
+    seconds = time.perf_counter() - begun
+    tables = advice.latest.looked_at, advice.intervals, advice.alternatives
+    solved = 3 + sum(map(len, tables))  # the crossing, and the course of both plans, besides
+    return {"advice_s": seconds, "advice_trajectories": DRAWS * solved}
 
 
 def compared(fit, drawn, seconds) -> dict:

@@ -3,9 +3,9 @@
 Virtual patients as in `recovery`: six counts with the model's error, a MAP fit with the model as
 prior, posterior draws, and the latest day to dose again. The true count of the patient, dosed on
 that day, is then followed to the nadir after the dose. Patients whose day lies strictly inside the
-horizon count: not those above the threshold already, not those without need. The label is the next
-dose at its interval after the last one given; slow and fast are thirds by the true time from the
-last dose to the crossing.
+horizon count: not those above the threshold already, not those without need. Of all patients, fast
+repopulators are those whose true count crosses before the label's next dose, slow ones the others:
+the advice should be earlier than the label for the fast, and later for the slow.
 """
 
 from __future__ import annotations
@@ -69,22 +69,26 @@ def summary(name, rows) -> dict:
     """Return one row of the table."""
     inside = [row for row in rows if row["inside"]]
     kept_share = float(np.mean([row["kept"] for row in inside])) if inside else np.nan
-    ends = np.quantile([row["crossing"] for row in inside], (1 / 3, 2 / 3)) if inside else (0, 0)
-    fast = [row["day"] for row in inside if row["crossing"] <= ends[0]]
-    slow = [row["day"] for row in inside if row["crossing"] > ends[1]]
+    label = LABEL[name]
+    fast = [_advised(row) < label for row in rows if row["crossing"] < label]
+    slow = [_advised(row) > label for row in rows if row["crossing"] >= label]
     return {
         "model": name, "patients": len(rows), "inside": len(inside),
         **{status.replace(" ", "_"): sum(row["status"] == status for row in rows)
            for status in ("now", "none", "no need")},
         "claimed": float(np.mean([row["claimed"] for row in inside])), "kept": kept_share,
         "se": float(np.sqrt(kept_share * (1 - kept_share) / max(len(inside), 1))),
-        "censored": float(np.mean([row["censored"] for row in rows])), "label_day": LABEL[name],
-        "fast_day": float(np.median(fast)), "slow_day": float(np.median(slow)),
-        "fast_earlier": float(np.mean(np.array(fast) < LABEL[name])),
-        "slow_later": float(np.mean(np.array(slow) > LABEL[name])),
+        "censored": float(np.mean([row["censored"] for row in rows])), "label_day": label,
+        "n_fast": len(fast), "fast_earlier": float(np.mean(fast)) if fast else np.nan,
+        "n_slow": len(slow), "slow_later": float(np.mean(slow)) if slow else np.nan,
         "rank_correlation": _ranks([r["day"] for r in inside], [r["crossing"] for r in inside]),
         "few_effective": float(np.mean([row["effective"] < 200 for row in rows])),
     }  # fmt: skip
+
+
+def _advised(row):
+    """Return the day advised after the last dose; infinite where there is no need."""
+    return np.inf if row["status"] == "no need" else row["day"]
 
 
 def _ranks(a, b):

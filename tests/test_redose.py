@@ -281,3 +281,19 @@ def test_a_route_and_an_output_that_a_model_lacks():
         bc.redose("chen2024_rituximab", dose="20 mg sc", below=10, draws=10)
     with pytest.raises(ValueError, match="has no output bcell"):
         bc.redose("rozman2017_rituximab", dose="500 mg iv", below=10)
+
+
+def test_history_with_a_steady_state(tmp_path):
+    model = patient.model_of(tmp_path, patient.KPD + patient.IIV)
+    header = "ID,TIME,AMT,II,SS,DV,EVID"
+    rows = ["1,0,500,28,1,.,1", "1,20,.,.,.,2,0", "1,60,.,.,.,9,0"]
+    short = bc.fit_individual(model, patient.read(tmp_path, rows, header), starts=1)
+    long = [f"1,{28 * k},500,.,.,.,1" for k in range(20)]
+    rows = [*long, "1,552,.,.,.,2,0", "1,592,.,.,.,9,0"]
+    written = bc.fit_individual(model, patient.read(tmp_path, rows, header), starts=1)
+    ask = {**ASK, "below": 40, "draws": 400}
+    one = bc.redose(short, **{**ask, "now": 60})
+    other = bc.redose(written, **{**ask, "now": 592})
+    assert one.latest.status == other.latest.status == "found"
+    assert abs(one.day - other.day) <= 1
+    assert one.latest.share == pytest.approx(other.latest.share, abs=0.01)
