@@ -21,6 +21,9 @@ SMALL = {
     "03_which_interval": {"n_subjects": 10, "intervals": ("4 w", "24 w")},
     "04_add_a_drug": {"n_subjects": 10, "until": "30 w"},
     "05_add_a_structure": {"n_subjects": 8, "until": "12 w"},  # so few are not compiled for
+    "06_autoimmune_encephalitis": {"n_subjects": 10, "until": "40 w"},
+    "07_rituximab_reduced_dose": {"n_subjects": 10, "until": "40 w"},
+    "08_extended_ocrelizumab": {"n_subjects": 10, "intervals": ("24 w", "48 w")},
 }
 MODULES = [m.name for m in pkgutil.walk_packages(bcellsim.__path__, "bcellsim.")]
 
