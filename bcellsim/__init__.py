@@ -22,6 +22,7 @@ _PUBLIC = {
     "check_library": "check",
     "check_model": "check",
     "combine": "library",
+    "drivers": "explore",
     "event_list": "predict",
     "explore": "explore",
     "fewest_doses": "explore",

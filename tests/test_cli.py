@@ -464,6 +464,10 @@ def test_a_structure_of_ones_own(run, folder):
 
 # --- output directories ----------------------------------------------------------------------
 
+PICTURES = " ".join(
+    f"{name}.png {name}.svg {name}_data.csv"
+    for name in ("heatmap", "counts", "pareto", "survival_curves")
+)
 WRITTEN = {
     "simulate": (
         [*SIMULATE, "--subjects", "3", "--seed", "2", "--below", "8"],
@@ -482,7 +486,7 @@ WRITTEN = {
         "redose.png redose.svg run.json",
         ["patient.csv"],
     ),
-    "explore": (SCHEDULES, "schedules.csv doses.csv heatmap.png heatmap.svg run.json", []),
+    "explore": (SCHEDULES, f"schedules.csv doses.csv {PICTURES} report.html run.json", []),
 }
 
 

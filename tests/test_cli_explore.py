@@ -22,7 +22,10 @@ def test_rules_references_and_groups(run, folder):  # noqa: F811
     assert "guided" in out
     assert "difference [%]" in out
     names = ["decisions", "doses", "ledger", "schedules", "survival"]
-    assert listing(folder / "out") == sorted([*(f"{name}.csv" for name in names), "run.json"])
+    pictures = ("counts", "forest", "heatmap", "pareto", "survival_curves", "swimmer_1")
+    files = [f"{name}{end}" for name in pictures for end in (".png", ".svg", "_data.csv")]
+    tabled = [f"{name}.csv" for name in names]
+    assert listing(folder / "out") == sorted([*files, *tabled, "report.html", "run.json"])
     tables = {name: pd.read_csv(folder / f"out/{name}.csv") for name in names}
     assert len(tables["schedules"]) == 3 * 5
     assert {"pareto", "dominated_by", "days_above_difference"} <= set(tables["schedules"])
@@ -60,7 +63,9 @@ def test_find(run, folder):  # noqa: F811
     code, out, err = run(*FIND, "longest-interval", "--dose", "20 mg sc", *LOADING, "--out", "out")
     assert (code, err) == (0, "wrote out\n")
     assert "interval" in out.splitlines()[-1]
-    assert listing(folder / "out") == ["candidates.csv", "run.json"]
+    assert listing(folder / "out") == sorted(
+        ["candidates.csv", "report.html", "run.json", "search.png", "search.svg", "search_data.csv"]
+    )
     command = [*FIND, "smallest_dose", "--dose", "5 mg sc", "--dose", "80 mg sc", "--every", "4w"]
     found = parsed(run(*command, *LOADING, "--json")[1])
     assert set(found) == {"answer", "value", "share", "mc_se", "candidates"}

@@ -23,6 +23,9 @@ SMALL = {
     "09_when_to_redose": {"draws": 300, "starts": 2},
     "10_children_without_concentrations": {},
     "05_add_a_structure": {"n_subjects": 8, "until": "12 w"},  # so few are not compiled for
+    "06_autoimmune_encephalitis": {"n_subjects": 10, "until": "40 w"},
+    "07_rituximab_reduced_dose": {"n_subjects": 10, "until": "40 w"},
+    "08_extended_ocrelizumab": {"n_subjects": 10, "intervals": ("24 w", "48 w")},
 }
 MODULES = [m.name for m in pkgutil.walk_packages(bcellsim.__path__, "bcellsim.")]
 

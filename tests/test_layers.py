@@ -34,7 +34,8 @@ ORDER = [
     {"redose", "sweep", "check"},
     {"plot", "catalog"},
     {"__init__"},  # gathers the names of all; only the command line may import it
-    {"report", "cli", "__main__"},
+    {"report"},
+    {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 #: Beside these, the standard library; other parts of the package may import anything outside it.

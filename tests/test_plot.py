@@ -4,6 +4,7 @@ import math
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
 matplotlib.use("Agg")
@@ -245,3 +246,235 @@ def test_an_unknown_output_is_named_and_leaves_no_figure(one, fitted):
         with pytest.raises(ValueError, match='unknown output "bcel"; did you mean "bcell"'):
             draw(data, output="bcel")
     assert not plt.get_fignums()
+
+
+# --- schedules apart -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guided():
+    return bc.DosingRule(visit_every="4 w", dose="20 mg sc", at_or_above=5, lloq=1, label="guided",
+                         loading="20 mg sc at 0 d, 7 d", missed=0.3, noise=0)  # fmt: skip
+
+
+def test_ribbons_of_fixed_and_guided_schedules(many, guided, tmp_path):
+    ruled = bc.simulate_rule(YU, guided, 5, until="12 w", every="7 d", seed=1)
+    figure = bc.plot.ribbons([many, ruled], below=THRESHOLDS)
+    panels = [axis for axis in figure.axes if axis.axison]
+    assert [axis.get_title() for axis in panels] == [*map(str, many.regimen.values), "guided"]
+    for axis in panels:
+        assert axis.get_yscale() == "log"
+        assert lines_at(axis) == THRESHOLDS
+    assert "cells/uL" in figure.get_supylabel()
+    assert "[day]" in figure.get_supxlabel()
+    drawn_doses = [axis.collections[-1].get_segments() for axis in panels]
+    assert [float(segment[0][0]) for segment in drawn_doses[0]] == DOSES
+    table = bc.plot.data(figure)
+    shares = table[(table.regimen == "guided") & table.dosed_share.notna()]
+    given = ruled.dose_time.values
+    for day, share in zip(shares.time, shares.dosed_share, strict=True):
+        assert share == (given == day).any(axis=1).mean()
+    assert shares.dosed_share.max() == 1  # loading
+    assert shares.dosed_share.min() < 1
+    first = table[table.regimen == str(many.regimen.values[0])].dropna(subset="median")
+    np.testing.assert_allclose(
+        first["p95"], many.bcell[0].quantile(0.95, "subject"), rtol=1e-12, atol=0
+    )
+    assert drawn(figure, tmp_path)
+
+
+def test_ribbons_have_so_many_panels(many):
+    with pytest.raises(ValueError, match="14 schedules: a figure has 1 to 12"):
+        bc.plot.ribbons([many] * 7)
+    assert not plt.get_fignums()
+
+
+def test_swimmer_draws_every_visit_and_dose(guided, tmp_path):
+    decisions, doses = bc.follow_rule(YU, guided, 6, until="40 w", seed=1)
+    figure = bc.plot.swimmer(decisions, doses, most=4, title="guided")
+    table = bc.plot.data(figure)
+    assert table["subject"].nunique() == 4
+    counts = doses.groupby("subject").size()
+    for subject, rows in table.groupby("subject"):
+        assert rows["what"].str.contains("dose$|rule$").sum() >= counts[subject]
+        ordered = rows[rows["what"] == "dose ordered by the rule"]["day"]
+        mine = doses[(doses.subject == subject) & (doses.given_by == "rule")]
+        assert list(ordered) == list(mine["day"])
+        untaken = decisions[(decisions.subject == subject) & (decisions.action == "none")]
+        assert len(rows) == counts[subject] + len(untaken)
+    order = [counts[name] for name in table.drop_duplicates("line")["subject"]]
+    assert order == sorted(order)
+    marks = {line.get_marker() for line in figure.axes[0].lines}
+    assert marks == {"D", "o", "|", "x"}
+    assert "4 of 6" in figure.axes[0].get_title()
+    assert "[day]" in figure.axes[0].get_xlabel()
+    assert drawn(figure, tmp_path)
+    with pytest.raises(ValueError, match="at least one subject"):
+        bc.plot.swimmer(decisions, doses, most=0)
+    with pytest.raises(ValueError, match="the decisions and doses of one rule"):
+        bc.plot.swimmer(doses, decisions)
+
+
+# --- comparisons -----------------------------------------------------------------------------
+
+
+def test_contour_of_the_heat_map_is_at_the_target(table):
+    share = table["suppressed_throughout"].to_numpy().copy()
+    share[::2], share[1::2] = [0.2, 0.6, 0.4, 0.8], 0.0  # thresholds 10 and 40 in turns
+    figure = bc.plot.heatmap(table.assign(suppressed_throughout=share), target=0.5)
+    first, second = (axis for axis in figure.axes if axis.images and axis.get_title())
+    (line,) = first.collections[0].get_paths()
+    x, y = line.vertices.T
+    # Shares 0.2, 0.6 over 0.4, 0.8 are a plane: 0.2 + 0.4 x + 0.2 y = 0.5.
+    np.testing.assert_allclose(0.2 + 0.4 * x + 0.2 * y, 0.5, rtol=1e-12)
+    assert not second.collections
+    assert "contour at 50%" in figure.get_suptitle()
+    assert "none reaches 99%" in bc.plot.heatmap(table.assign(suppressed_throughout=0.1),
+                                                 target=0.99).get_suptitle()  # fmt: skip
+
+
+def test_pareto_front_and_what_it_dominates(table, tmp_path):
+    figure = bc.plot.pareto(table)
+    kept = bc.plot.data(figure)
+    assert list(kept["pareto"]) == list(bc.pareto(table)["pareto"])
+    assert not kept["pareto"].all()
+    for axis, level in zip(figure.axes, (10, 40), strict=True):
+        rows = kept[kept["threshold"] == level]
+        marks = {line.get_marker(): line for line in axis.lines if line.get_marker() in "oX"}
+        for mark, front in (("o", True), ("X", False)):
+            some = rows[rows["pareto"] == front]
+            assert sorted(marks[mark].get_xdata()) == sorted(some["cumulative_dose"])
+            assert sorted(marks[mark].get_ydata()) == sorted(some["suppressed_throughout"])
+    assert "[mg]" in figure.axes[-1].get_xlabel()
+    named = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert set(table["regimen"]) <= named
+    assert drawn(figure, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def people():
+    return bc.sample_population(YU, 24, seed=1, covariates="study")
+
+
+@pytest.fixture(scope="module")
+def each(people):
+    plans = bc.grid(dose="20 mg sc", every=["4 w", "12 w"])
+    return bc.explore(YU, plans, people, below=10, until="26 w", follow_up="30 w",
+                      per_subject=True)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value", ["suppressed_throughout", "days_above_mean", "days_above_median", "nadir_p5"]
+)
+def test_forest_of_subgroups(people, value, tmp_path):
+    plans = bc.grid(dose="20 mg sc", every=["4 w", "12 w"])
+    table = bc.explore(YU, plans, people, below=10, until="26 w", by={"WT": [70]})
+    figure = bc.plot.forest(table, value=value)
+    (axis,) = figure.axes
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    sizes = [int(label.split("n = ")[1].strip(")")) for label in labels]
+    assert sizes[0] == 24 == sizes[1] + sizes[2]
+    marked = [line for line in axis.lines if line.get_marker() in ("o", "s")]
+    for (_, rows), line in zip(table.groupby("regimen", sort=False), marked, strict=True):
+        assert list(line.get_xdata()) == list(rows[value])
+    kept = bc.plot.data(figure)
+    if value != "nadir_p5":  # which has no interval
+        assert (kept["drawn_low"] <= kept[value]).all()
+        assert (kept["drawn_high"] >= kept[value]).all()
+    assert drawn(figure, tmp_path)
+
+
+def test_forest_refuses_what_it_cannot_draw(table):
+    with pytest.raises(ValueError, match="needs groups"):
+        bc.plot.forest(table)
+    with pytest.raises(ValueError, match="unknown column"):
+        bc.plot.forest(table.assign(group="all"), value="nadir_maen")
+    rows = [table.assign(group="all", regimen=str(k)) for k in range(7)]
+    with pytest.raises(ValueError, match="7 schedules: a forest has at most 6"):
+        bc.plot.forest(pd.concat(rows))
+
+
+def test_interval_of_a_share_is_wilsons():
+    from bcellsim.plot.schedules import _wilson
+
+    # 0 of 10 and 5 of 10, as in Newcombe 1998 (doi:10.1002/sim.779): 0 to 27.8 %, 23.7 to 76.3 %.
+    low, high = _wilson(np.array([0.0, 0.5]), np.array([10, 10]))
+    np.testing.assert_allclose([low, high], [[0.0, 0.2366], [0.2775, 0.7634]], atol=5e-5)
+
+
+def test_survival_steps_bands_and_censoring(each, tmp_path):
+    events = ("time_to_escape", "time_to_repletion")
+    curves = pd.concat([bc.survival(each, event) for event in events])
+    figure = bc.plot.survival(curves)
+    for axis, event in zip(figure.axes, events, strict=True):
+        assert "[day]" in axis.get_xlabel()
+        assert len(axis.collections) == 2  # bands
+        for name, some in curves[curves["event"] == event].groupby("regimen", sort=False):
+            steps = next(line for line in axis.lines if line.get_label() == name)
+            np.testing.assert_array_equal(steps.get_ydata(), some["share"])
+            censored = some[some["censored"] > 0]
+            marks = [line for line in axis.lines if line.get_marker() == "+"]
+            assert any(list(line.get_xdata()) == list(censored["time"]) for line in marks)
+    assert len({line.get_linestyle() for line in figure.axes[0].lines} - {"None"}) == 2
+    assert drawn(figure, tmp_path)
+    with pytest.raises(ValueError, match="a table of survival is wanted"):
+        bc.plot.survival(each)
+    many = pd.concat([curves.assign(regimen=str(k)) for k in range(13)])
+    with pytest.raises(ValueError, match="at most 12 curves"):
+        bc.plot.survival(many)
+
+
+def test_tornado_is_the_table_of_drivers(each, people, tmp_path):
+    found = bc.drivers(each, people, of="days_above")
+    figure = bc.plot.tornado(found, most=5)
+    assert len(figure.axes) == 2
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    strongest = found.loc[found["rank_correlation"].abs().idxmax(), "parameter"]
+    assert labels[0] == strongest
+    assert len(labels) == 5
+    for axis, (_, rows) in zip(figure.axes, found.groupby("regimen", sort=False), strict=True):
+        values = rows.set_index("parameter")["rank_correlation"]
+        for bar in axis.patches:
+            name = labels[round(bar.get_y() + bar.get_height() / 2)]
+            assert bar.get_width() == values[name]
+    assert "days above" in figure.get_supxlabel()
+    assert drawn(figure, tmp_path)
+    for wrong in (each, pd.concat([found.assign(regimen=str(k)) for k in range(5)])):
+        with pytest.raises(ValueError, match=r"drivers is wanted|5 schedules and 1 thresholds"):
+            bc.plot.tornado(wrong)
+
+
+def test_curve_of_a_search(tmp_path):
+    found = bc.longest_interval(
+        YU, 10, dose="20 mg sc", below=40, probability=0.5, until="40 w", mc_error=0.2, seed=1
+    )
+    figure = bc.plot.search(found)
+    (axis,) = figure.axes
+    named = {line.get_label(): line for line in axis.lines}
+    assert list(named["wanted"].get_ydata()) == [0.5, 0.5]
+    beside = found[found["neighbour"]]
+    assert list(named["neighbour of the answer"].get_xdata()) == list(beside["interval"] / 7)
+    assert "[week]" in axis.get_xlabel()
+    assert drawn(figure, tmp_path)
+    with pytest.raises(ValueError, match="longest_interval"):
+        bc.plot.search(found.drop(columns="reaches"))
+
+
+def test_long_titles_are_folded_into_the_figure(table):
+    long = bc.combine("gibiansky2021_ocrelizumab", "chen2024_rituximab",
+                      pk_variability="davda2014_antibody")  # fmt: skip
+    counts = bc.simulate(long, ["600 mg iv", "300 mg iv"], 2, until="4 w", seed=1)
+    of_long = table.copy()
+    of_long.attrs = {**table.attrs, "model": long.name, "citation": long.citation,
+                     "status": long.label()}  # fmt: skip
+    figures = [bc.plot.ribbons(counts), bc.plot.pareto(of_long), bc.plot.trajectories(counts)]
+    for figure in figures:
+        figure.draw_without_rendering()
+        box = figure._suptitle.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.x1
+
+
+def test_a_figure_from_elsewhere_has_no_table():
+    with pytest.raises(ValueError, match="keeps no table"):
+        bc.plot.data(plt.figure())

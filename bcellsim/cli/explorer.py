@@ -4,7 +4,8 @@ from __future__ import annotations
 
 #: What `--find` knows, by the names of the package.
 SEARCHES = ("longest_interval", "smallest_dose", "fewest_doses")
-_EVENTS = ("time_to_escape", "time_to_repletion")
+#: Times to an event that are drawn and tabulated.
+EVENTS = ("time_to_escape", "time_to_repletion")
 
 
 def plans(settings: dict) -> list:
@@ -116,7 +117,7 @@ def tables(settings: dict, table, runs, ask) -> dict:
             [dose_table([run.plan], settings["until"], run.people) for run in fixed]
         )
     decided = [
-        [frame.assign(regimen=run.plan.name) for frame in bc.follow_rule(
+        [frame.assign(regimen=run.plan.name, model=run.model.name) for frame in bc.follow_rule(
             run.model, run.plan, run.people, until=settings["until"], seed=run.seed,
             threads=settings["threads"],
         )]
@@ -127,7 +128,7 @@ def tables(settings: dict, table, runs, ask) -> dict:
         found["decisions"], found["ledger"] = pd.concat(decisions), pd.concat(ledgers)
     if settings["survival"]:
         each = ask(per_subject=True)
-        found["survival"] = pd.concat([bc.survival(each, event) for event in _EVENTS])
+        found["survival"] = pd.concat([bc.survival(each, event) for event in EVENTS])
     return found
 
 
@@ -158,6 +159,30 @@ def readable(table):
     if "answer" in table:
         shown["answer"] = ["<-" if answer else "" for answer in table["answer"]]
     return pd.DataFrame(shown)
+
+
+def trade_off(table):
+    """Return which schedules no other beats, and which one beats the others."""
+    import pandas as pd
+
+    import bcellsim as bc
+    from bcellsim.plot.style import everybody
+
+    rows = everybody(table)
+    cost = "n_doses" if rows["cumulative_dose"].isna().any() else "cumulative_dose"
+    rows = bc.pareto(rows, cost=cost).sort_values(["threshold", cost])
+    shown = {"threshold": rows["threshold"], "regimen": rows["regimen"]}
+    if "model" in rows:
+        shown["model"] = rows["model"]
+    return pd.DataFrame(
+        {
+            **shown,
+            "doses": rows["n_doses"],
+            "total [mg]": rows["cumulative_dose"],
+            "throughout [%]": _share(rows, "suppressed_throughout"),
+            "beaten by": rows["dominated_by"].replace("", "none"),
+        }
+    )
 
 
 def _share(table, name):

@@ -102,17 +102,24 @@ class OutputDirectory:
             "command": command,
             "settings": settings,
             **facts,
-            "inputs": {str(path): _digest(path) for path in inputs},
-            "versions": {
-                "python": platform.python_version(),
-                "machine": platform.machine(),
-                **{name: version(name) for name in _PACKAGES},
-            },
+            **reproduction(inputs),
             "files": sorted(self.files),
             "seconds": round(time.monotonic() - self.begun, 3),
         }
         text = json.dumps(run, indent=2, default=str) + "\n"
         (self.folder / "run.json").write_text(text, encoding="utf-8")
+
+
+def reproduction(inputs: Iterable[str | Path]) -> dict[str, dict[str, str]]:
+    """Return the hashes of what a run read, and the versions that it ran with."""
+    return {
+        "inputs": {str(path): _digest(path) for path in inputs},
+        "versions": {
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+    }
 
 
 def _digest(path):

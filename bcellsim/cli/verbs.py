@@ -190,26 +190,27 @@ def explore(settings: dict, as_json: bool) -> None:
 def _found(settings, out):
     """Run the search asked for, and write its curve."""
     import bcellsim as bc
-    from bcellsim.cli import explorer
+    from bcellsim.cli import explorer, gallery
 
     if not isinstance(settings["model"], str):
         raise ValueError("--find takes one --model")
     model = bc.load_model(settings["model"])
     given = settings["subjects"] or settings["patients"]
     people = _population(model, settings) if given else None
-    table = explorer.search(settings, model, people)
+    with gallery.noted() as notes:
+        table = explorer.search(settings, model, people)
     settings["seed"] = table.attrs.get("seed")
     if out:
         out.table("candidates", table, index=False)
-        files = model.files() + _files(settings)
-        out.record("explore", settings, {"provenance": table.attrs}, files)
+        pictures = gallery.of_search(table)
+        gallery.write(out, settings, table, [model], pictures, _files(settings), notes)
     return table, []
 
 
 def _compared(settings, out):
     """Compare the schedules asked for, and write the tables."""
     import bcellsim as bc
-    from bcellsim.cli import explorer
+    from bcellsim.cli import explorer, gallery
     from bcellsim.cli.people import dose_lines
     from bcellsim.draws import check_seed
     from bcellsim.explore.compare import read_runs
@@ -225,19 +226,17 @@ def _compared(settings, out):
         follow_up=settings["follow_up"], by=explorer.by(settings), seed=settings["seed"],
         threads=settings["threads"],
     )  # fmt: skip
-    with _progress("subjects", settings["quiet"]) as progress:
+    with gallery.noted() as notes, _progress("subjects", settings["quiet"]) as progress:
         table = ask(reference=settings["reference"], progress=progress)
+    runs = read_runs(models, plans, people, settings["seed"])
     if out:
-        runs = read_runs(models, plans, people, settings["seed"])
-        for name, frame in explorer.tables(settings, table, runs, ask).items():
+        frames = explorer.tables(settings, table, runs, ask)
+        for name, frame in frames.items():
             out.table(name, frame, index=False)
-        of_grid = table[table["interval"].notna()]
-        if len(of_grid) and len(models) == 1 and not settings["by"]:
-            out.figure("heatmap", bc.plot.heatmap(of_grid))
-        files = [path for model in models for path in model.files()] + _files(settings)
-        out.record("explore", settings, {"provenance": table.attrs}, files)
+        pictures = gallery.of_comparison(settings, table, runs, frames)
+        gallery.write(out, settings, table, models, pictures, _files(settings), notes)
     groups = {}
-    for run in read_runs(models, plans, people, settings["seed"]):
+    for run in runs:
         if isinstance(run.plan, bc.Regimen):
             groups.setdefault(run.model.name, (run.people, []))[1].append(run.plan)
     lines = [dose_lines(some, settings["until"], them) for them, some in groups.values()]

@@ -1,6 +1,7 @@
 """The dosing-schedule explorer: compare schedules, and search for the one that is wanted."""
 
 from bcellsim.explore.compare import explore
+from bcellsim.explore.drivers import drivers
 from bcellsim.explore.grids import grid
 from bcellsim.explore.inverse import (
     fewest_doses,
@@ -17,6 +18,7 @@ from bcellsim.explore.whatif import across, what_if
 
 __all__ = [
     "across",
+    "drivers",
     "explore",
     "fewest_doses",
     "grid",

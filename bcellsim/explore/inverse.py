@@ -348,7 +348,7 @@ class Search(NamedTuple):
             table.loc[table.index[inside], "neighbour"] = True
         share, error = best["suppressed_throughout"], best["suppressed_throughout_mc_se"]
         table.attrs |= {
-            "value": None if answer is None else float(answer), "share": float(share),
+            "what": what, "value": None if answer is None else float(answer), "share": float(share),
             "mc_se": float(error), "probability": self.probability,
             "answer": self._sentence(table, what, answer, largest, best, say),
         }  # fmt: skip

@@ -95,7 +95,7 @@ def _block(model: Model, names: Collection[str]) -> _Block:
     definitions = {n: f for n, f in model.definitions.items() if n in names}
     chosen = {*names, *(n for formula in definitions.values() for n in formula.names)}
     effects = tuple(_named(model, e) for e in model.covariate_effects if e.parameter in chosen)
-    general = ("variability", "covariate_effects")
+    general = ("variability", "covariate_effects", "residual_error")
     covariates = {
         name: covariate
         for name, covariate in model.covariates.items()

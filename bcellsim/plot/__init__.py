@@ -1,22 +1,32 @@
 """Figures of results. Nothing is simulated or fitted here.
 
-The data of a figure are the result it draws: a dataset, a table, or a fit with its tables.
+The data of a figure are the result it draws: a dataset, a table, or a fit with its tables. Figures
+of schedules and courses keep the table of what they draw: ``bc.plot.data(figure)``.
 """
 
-from bcellsim.plot.courses import trajectories
+from bcellsim.plot.courses import ribbons, trajectories
 from bcellsim.plot.fits import fit, prior_posterior, profiles, residuals
 from bcellsim.plot.forecasts import forecast, redose
-from bcellsim.plot.grids import heatmap
-from bcellsim.plot.style import save
+from bcellsim.plot.schedules import forest, heatmap, pareto, search
+from bcellsim.plot.style import data, save
+from bcellsim.plot.subjects import survival, swimmer, tornado
 
 __all__ = [
+    "data",
     "fit",
     "forecast",
+    "forest",
     "heatmap",
+    "pareto",
     "prior_posterior",
     "profiles",
     "redose",
     "residuals",
+    "ribbons",
     "save",
+    "search",
+    "survival",
+    "swimmer",
+    "tornado",
     "trajectories",
 ]
