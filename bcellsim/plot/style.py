@@ -119,11 +119,6 @@ def thresholds_of(below: float | str | Sequence[float]) -> list[float]:
     return [] if np.ndim(below) and not len(below) else thresholds(below)
 
 
-def folded(title: str) -> str:
-    """Return a title in lines that fit the width of a figure."""
-    return textwrap.fill(title, 90, break_long_words=False, break_on_hyphens=False)
-
-
 def draw_thresholds(axis, levels: Sequence[float]) -> None:
     """Draw a line at each threshold, with its value at the right edge."""
     for level in levels:
