@@ -43,7 +43,10 @@ _PUBLIC = {
     "simulate": "simulate",
     "simulate_rule": "adaptive",
     "smallest_dose": "explore",
+    "open_sweep": "sweep",
+    "plan_sweep": "sweep",
     "survival": "explore",
+    "sweep": "sweep",
     "switch": "explore",
     "what_if": "explore",
 }
