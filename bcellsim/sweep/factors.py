@@ -9,8 +9,10 @@ import numpy as np
 from scipy.special import ndtri
 
 from bcellsim.covariates import BODY_SIZE
+from bcellsim.event import Event
+from bcellsim.library import load_regimen
 from bcellsim.model import Model
-from bcellsim.regimen import single_dose
+from bcellsim.regimen import Regimen, single_dose
 from bcellsim.structures import PARAMETERS
 from bcellsim.sweep.schema import FactorEntry, ScheduleEntry
 from bcellsim.units import days, quantity
@@ -151,11 +153,28 @@ def _unit(name, role, how):
     return "day" if name in _TIMES else BODY_SIZE.get(name, "")
 
 
+def doses_in(name: str, value) -> list[Event]:
+    """Return the doses that a part of the schedule says, or none; raise ValueError if it is wrong.
+
+    Parameters
+    ----------
+    name : str
+        A key of `SCHEDULE`.
+    value : str or float
+        What the design gives.
+    """
+    if name == "dose":
+        return [single_dose(str(value))]
+    if name == "regimen" or (name == "loading" and value != "none"):
+        plan = load_regimen(value) if name == "regimen" else Regimen.parse(value)
+        return [event for event in plan.events if event.kind == "dose"]
+    if name in _TIMES:
+        days(value, name)
+    return []
+
+
 def _value(name, role, unit, value):
     """Return a value as it is used: a number in internal units, or text."""
-    if name == "dose":
-        single_dose(value if isinstance(value, str) else f"{value}")
-        return value
     if name in _TIMES:
         return days(value, name)
     if role in ("parameter", "covariate"):
@@ -163,6 +182,7 @@ def _value(name, role, unit, value):
         if role == "parameter" and number <= 0:
             raise ValueError(f"{name} = {number:g}: a number above 0 is wanted")
         return number
+    doses_in(name, value)
     return value
 
 

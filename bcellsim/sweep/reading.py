@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -22,7 +23,7 @@ from bcellsim.names import unknown
 from bcellsim.population import typical_subject
 from bcellsim.simulate import output_times
 from bcellsim.sweep.design import Design, patients, sample, typical_value
-from bcellsim.sweep.factors import Factor, known_factors, read_factor
+from bcellsim.sweep.factors import Factor, doses_in, known_factors, read_factor
 from bcellsim.sweep.schema import DesignFile, FactorEntry, with_constants
 from bcellsim.units import days, split_quantity
 
@@ -96,6 +97,7 @@ def _design(spec: dict, at: At) -> Design:
             spec["recovery"] = one_level(spec["recovery"], "recovery")
     factors = _factors(spec, models, at)
     kind = _kind(spec, factors, at)
+    _check_routes(spec, models, factors, at)
     _check_sampling(spec, factors, at)
     _check_window(spec, factors, at)
     _check_names(spec, models, at)
@@ -147,6 +149,23 @@ def _kind(spec, factors, at):
             if kind == "rule" and factor.role == "schedule" and factor.levels is None:
                 raise ValueError(f"{factor.name} of a rule is not sampled: give values, or levels")
     return kind
+
+
+def _check_routes(spec, models, factors, at):
+    """Raise ValueError if a dose cannot be read, or a model cannot be dosed by its route."""
+    parts = [(("schedule", k), k, v) for k, v in spec["schedule"].items() if v is not None]
+    for factor in factors:
+        values = (factor.template,) if factor.template else factor.levels or ()
+        if factor.role == "schedule":
+            parts += [(("factors", factor.name), factor.name, value) for value in values]
+    for keys, name, value in parts:
+        with at(*keys):
+            for dose, model in itertools.product(doses_in(name, value), models):
+                if dose.route not in model.routes():
+                    raise ValueError(
+                        f'model {model.name} cannot be dosed by route "{dose.route}"; it can by '
+                        f"{', '.join(model.routes())}"
+                    )
 
 
 def _check_sampling(spec, factors, at):
@@ -262,7 +281,7 @@ def _check_factors(design, at):
 
 
 def _ends(factor):
-    return factor.levels or [value for value in factor.at(np.array([0.001, 0.999]))]
+    return factor.levels or list(factor.at(np.array([0.001, 0.999])))
 
 
 def _check_covariate(model, factor):
