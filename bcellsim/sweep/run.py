@@ -166,7 +166,7 @@ def _on_cluster(design: Design, missing: list[int], address: str) -> Iterator[So
             return client.submit(run_chunk, text, k, expected, pure=False, retries=2)
 
         ahead = 2 * max(1, sum(client.ncores().values()))
-        running = as_completed([submit(k) for k in islice(rest, ahead)])
+        running = as_completed([submit(k) for k in islice(rest, ahead)], loop=client.loop)
         for future in running:
             yield _result(future, address)
             future.release()
