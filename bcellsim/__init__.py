@@ -40,6 +40,7 @@ _PUBLIC = {
     "redose": "redose",
     "register_structure": "structures",
     "sample_population": "population",
+    "sensitivity": "sweep",
     "simulate": "simulate",
     "simulate_rule": "adaptive",
     "smallest_dose": "explore",

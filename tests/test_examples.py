@@ -23,6 +23,7 @@ SMALL = {
     "09_when_to_redose": {"draws": 300, "starts": 2},
     "10_children_without_concentrations": {},
     "05_add_a_structure": {"n_subjects": 8, "until": "12 w"},  # so few are not compiled for
+    "07_sweep": {"n_subjects": 2},
 }
 MODULES = [m.name for m in pkgutil.walk_packages(bcellsim.__path__, "bcellsim.")]
 

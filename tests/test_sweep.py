@@ -300,6 +300,7 @@ def test_summaries_by_factor(done):
         assert row.nadir_mean == pytest.approx(group["nadir"].mean())
         assert row.nadir_median == pytest.approx(group["nadir"].median())
         assert row.suppressed_throughout == pytest.approx(group["suppressed_throughout"].mean())
+    assert list(dict.fromkeys(done["grid"].summary()["dose"])) == ["5 mg sc", "20 mg sc"]
     with pytest.raises(ValueError, match='unknown column "doses"; did you mean "dose"'):
         done["grid"].summary(["doses"])
 

@@ -91,7 +91,7 @@ def test_another_version_does_not_go_on(copy):
     manifest = json.loads((out / store.MANIFEST).read_text())
     manifest["versions"]["bcellsim"] = "0.0.1"
     (out / store.MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="other versions: bcellsim was .*0.0.1.*, is"):
+    with pytest.raises(ValueError, match=r"other versions: bcellsim was .*0.0.1.*, is"):
         bc.sweep(path, out=out)
 
 
@@ -103,14 +103,14 @@ def test_a_directory_of_other_files_is_left_alone(undisturbed, tmp_path):
 
 def test_a_directory_that_cannot_be_written(undisturbed, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="cannot write to .*file"):
+    with pytest.raises(OSError, match=r"cannot write to .*file"):
         bc.sweep(undisturbed[0], out=tmp_path / "file" / "out")
 
     def refuse(path, content):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     monkeypatch.setattr(store, "write_whole", refuse)
-    with pytest.raises(OSError, match="cannot write to .*out: Read-only file system"):
+    with pytest.raises(OSError, match=r"cannot write to .*out: Read-only file system"):
         bc.sweep(undisturbed[0], out=tmp_path / "out")
 
 
@@ -129,7 +129,7 @@ def test_a_full_disk_stops_with_a_sentence_and_goes_on(undisturbed, tmp_path, mo
     with pytest.raises(OSError, match="out is full; free some space and give the same command"):
         bc.sweep(path, out=tmp_path / "out")
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="4 of 9 chunks: .*is not computed yet"):
+    with pytest.raises(ValueError, match=r"4 of 9 chunks: .*is not computed yet"):
         bc.open_sweep(tmp_path / "out")
     assert checksums(bc.sweep(path, out=tmp_path / "out")) == checksums(whole)
 
@@ -163,10 +163,10 @@ def test_damaged_and_missing_chunks_are_named(copy):
 
 
 def test_what_is_no_sweep(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no sweep: it has no manifest.json"):
+    with pytest.raises(FileNotFoundError, match=r"is no sweep: it has no manifest.json"):
         bc.open_sweep(tmp_path)
     (tmp_path / store.MANIFEST).write_text("{")
-    with pytest.raises(ValueError, match="manifest.json is damaged"):
+    with pytest.raises(ValueError, match=r"manifest.json is damaged"):
         bc.open_sweep(tmp_path)
     (tmp_path / store.MANIFEST).write_text('{"layout": 99}')
     with pytest.raises(ValueError, match="layout 99"):

@@ -8,15 +8,25 @@ from bcellsim.plot.fits import fit, prior_posterior, profiles, residuals
 from bcellsim.plot.forecasts import forecast, redose
 from bcellsim.plot.grids import heatmap
 from bcellsim.plot.style import save
+from bcellsim.plot.sweeps import (
+    parallel_coordinates,
+    response_surface,
+    sensitivities,
+    small_multiples,
+)
 
 __all__ = [
     "fit",
     "forecast",
     "heatmap",
+    "parallel_coordinates",
     "prior_posterior",
     "profiles",
     "redose",
     "residuals",
+    "response_surface",
     "save",
+    "sensitivities",
+    "small_multiples",
     "trajectories",
 ]

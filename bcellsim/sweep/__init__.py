@@ -40,6 +40,11 @@ A scenario is a model, a point of the factors and a subject; every threshold giv
 depend on the design alone: not on chunks, threads, workers, or where a run was broken off. Where
 every scenario has its own dose or interval, `c_trough` is not defined.
 
+Global sensitivity
+------------------
+With ``sampling = "saltelli"`` or ``"morris"``, ``points`` is the number of base points, and
+`bcellsim.sensitivity` gives the indices of each factor for any metric.
+
 On a cluster
 ------------
 ``bcellsim sweep design.toml --out DIR --scheduler tcp://HOST:8786`` (or `scheduler=` of
@@ -67,5 +72,8 @@ from bcellsim.sweep.design import Design
 from bcellsim.sweep.reading import read_design
 from bcellsim.sweep.result import Sweep, open_sweep
 from bcellsim.sweep.run import plan_sweep, sweep
+from bcellsim.sweep.sensitivity import sensitivity
 
-__all__ = ["Design", "Sweep", "open_sweep", "plan_sweep", "read_design", "sweep"]
+__all__ = [
+    "Design", "Sweep", "open_sweep", "plan_sweep", "read_design", "sensitivity", "sweep",
+]  # fmt: skip

@@ -20,6 +20,9 @@ from bcellsim.rule import DosingRule
 from bcellsim.sweep.factors import Factor
 from bcellsim.units import days
 
+#: Designs of a sensitivity analysis: a base point has a point for each factor, and so many more.
+OF_SENSITIVITY = {"saltelli": 2, "morris": 1}
+
 
 @dataclass(frozen=True, eq=False)
 class Design:
@@ -70,7 +73,10 @@ class Design:
     @cached_property
     def points_of_model(self) -> int:
         """The number of points that each model is run at."""
-        if self.spec["sampling"] != "factorial":
+        sampling = self.spec["sampling"]
+        if sampling in OF_SENSITIVITY:
+            return self.spec["points"] * (len(self.factors) + OF_SENSITIVITY[sampling])
+        if sampling != "factorial":
             return self.spec["points"]
         return int(np.prod([len(factor.levels) for factor in self.factors], dtype=object))
 
@@ -137,6 +143,11 @@ class Design:
     def _shares(self, numbers):
         """Return points of the unit cube (n, n_factors)."""
         n_factors, seed = len(self.factors), self.spec["seed"]
+        if self.spec["sampling"] in OF_SENSITIVITY:
+            from bcellsim.sweep.sensitivity import shares
+
+            points = shares(self.spec["sampling"], n_factors, seed, self.spec["points"])
+            return points[numbers]
         if self.spec["sampling"] == "lhs":
             return _latin_hypercube(n_factors, seed, self.points_of_model)[numbers]
         # A chunk may hold the last points of a model and the first ones of the next.

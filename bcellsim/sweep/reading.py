@@ -22,7 +22,7 @@ from bcellsim.metrics import METRICS
 from bcellsim.names import unknown
 from bcellsim.population import typical_subject
 from bcellsim.simulate import output_times
-from bcellsim.sweep.design import Design, patients, sample, typical_value
+from bcellsim.sweep.design import OF_SENSITIVITY, Design, patients, sample, typical_value
 from bcellsim.sweep.factors import Factor, doses_in, known_factors, read_factor
 from bcellsim.sweep.schema import DesignFile, FactorEntry, with_constants
 from bcellsim.units import days, split_quantity
@@ -179,11 +179,27 @@ def _check_sampling(spec, factors, at):
             raise ValueError(f'sampling = "{spec["sampling"]}" needs points = how many')
         if not factors:
             raise ValueError("there is no factor to sample")
+    if spec["sampling"] in OF_SENSITIVITY:
+        _check_sensitivity(spec, factors, at)
     with at("points"):
-        most = _MOST_LHS if spec["sampling"] == "lhs" else 2**30
+        most = 2**30 if spec["sampling"] == "sobol" else _MOST_LHS
         if spec["points"] > most:
-            other = '; sampling = "sobol" takes more' if spec["sampling"] == "lhs" else ""
+            other = '; sampling = "sobol" takes more' if most == _MOST_LHS else ""
             raise ValueError(f"at most {most:,} points are sampled{other}")
+
+
+def _check_sensitivity(spec, factors, at):
+    with at("points"):
+        n = spec["points"]
+        if spec["sampling"] == "saltelli" and n & (n - 1):
+            raise ValueError(f"points = {n}: base points of a saltelli design are a power of 2")
+    for factor in factors if spec["sampling"] == "morris" else ():
+        if factor.distribution in ("normal", "lognormal"):
+            with at("factors", factor.name):
+                raise ValueError(
+                    f"a {factor.distribution} factor has no ends, which a morris design visits: "
+                    "give low and high"
+                )
 
 
 def _check_window(spec, factors, at):

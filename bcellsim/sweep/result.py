@@ -146,7 +146,41 @@ class Sweep:
         table = _counts(self.table, by)
         for name in names:
             table = table.join(one(self.table, by, name))
-        return table.reset_index()
+        table = self._in_order(table.reset_index(), by)
+        schema = self.table.schema
+        table.attrs["units"] = {
+            name: (schema.field(name).metadata or {}).get(b"unit", b"").decode()
+            for name in [*by, *names]
+        }
+        table.attrs["source"] = f"{', '.join(self.manifest['design']['model'])}, " + (
+            f"{self.manifest['n_scenarios']:,} scenarios, seed {self.manifest['seed']}"
+        )
+        return table
+
+    def _in_order(self, table, by):
+        """Return rows in the order of the levels of the design, which texts do not have."""
+
+        def place(column):
+            levels = self.manifest["factors"].get(column.name, {}).get("levels")
+            return column.map({level: i for i, level in enumerate(levels)}) if levels else column
+
+        return table.sort_values(by, key=place, ignore_index=True)
+
+
+def point_means(done: Sweep, metric: str) -> dict[float, np.ndarray]:
+    """Return, by threshold, the mean of a metric over the subjects of each point (n_points,).
+
+    NaN where a subject of the point failed.
+    """
+    import pyarrow.compute as pc
+
+    columns = {name: pc.field(name) for name in ("point", "threshold", metric)}
+    means = _grouped(done.table, columns, ["threshold", "point"], [(metric, "hash_mean")])
+    n = done.manifest["n_scenarios"] // done.manifest["n_subjects"]
+    return {
+        level: means.loc[level].iloc[:, 0].reindex(range(n)).to_numpy(float)
+        for level in done.manifest["thresholds"]
+    }
 
 
 def open_sweep(folder: str | Path, *, damaged: str = "raise") -> Sweep:

@@ -73,7 +73,7 @@ class DesignFile(_Table):
     follow_up: Value = "0 d"
     thresholds: Value | list[Value]
     recovery: Value | None = None
-    sampling: Literal["factorial", "lhs", "sobol"] = "factorial"
+    sampling: Literal["factorial", "lhs", "sobol", "saltelli", "morris"] = "factorial"
     points: int | None = Field(default=None, ge=1)
     metrics: list[str] | None = None
     trajectories: Value | None = None
