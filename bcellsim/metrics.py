@@ -96,9 +96,17 @@ def metric(*, unit: str, goal: str | None = None, output: str = "bcell"):
     return register
 
 
-def tallies(question: Question, outputs: Iterable[str]) -> list[Tally]:
-    """Return the tallies that the metrics of some outputs need."""
-    asked = (metric.ask(question)[0] for metric in METRICS.values() if metric.output in outputs)
+def _chosen(outputs, names):
+    """Return the metrics of some outputs: all, or those named."""
+    names = METRICS if names is None else names
+    return [m for m in METRICS.values() if m.output in outputs and m.name in names]
+
+
+def tallies(
+    question: Question, outputs: Iterable[str], names: Iterable[str] | None = None
+) -> list[Tally]:
+    """Return the tallies that the metrics of some outputs need: all of them, or those named."""
+    asked = (metric.ask(question)[0] for metric in _chosen(outputs, names))
     return list(dict.fromkeys(tally for tally in asked if tally is not None))
 
 
@@ -107,8 +115,9 @@ def measure(
     question: Question,
     outputs: Iterable[str],
     n_subjects: int,
+    names: Iterable[str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return every metric of some outputs, each (n_subjects,).
+    """Return the metrics of some outputs, each (n_subjects,).
 
     Parameters
     ----------
@@ -121,13 +130,14 @@ def measure(
         The outputs at hand.
     n_subjects : int
         The number of subjects.
+    names : iterable of str, optional
+        The metrics wanted; all by default.
     """
     found = {}
-    for metric in METRICS.values():
-        if metric.output in outputs:
-            asked, value = metric.ask(question)
-            nothing = np.full((n_subjects, 2), np.nan)
-            found[metric.name] = value(nothing if asked is None else tally(asked))
+    for metric in _chosen(outputs, names):
+        asked, value = metric.ask(question)
+        nothing = np.full((n_subjects, 2), np.nan)
+        found[metric.name] = value(nothing if asked is None else tally(asked))
     return found
 
 

@@ -164,10 +164,28 @@ def sample_population(
     10
     """
     model = load_model(model)
-    seed = check_seed(seed)
     covariates, n, names = _table(model, covariates, n)
-    n = _check_size(n)
-    numbers = np.arange(n)
+    numbers = np.arange(_check_size(n))
+    people = sample_subjects(
+        model, numbers, covariates=covariates, occasions=occasions, seed=check_seed(seed)
+    )
+    return people if names is None else replace(people, subjects=names)
+
+
+def sample_subjects(
+    model: Model, numbers: np.ndarray, *, covariates, occasions=None, seed: int
+) -> Population:
+    """Sample the subjects of these numbers: those that a population of any size has.
+
+    Parameters
+    ----------
+    model : Model
+        The model.
+    numbers : int array (n_subjects,)
+        Numbers of the subjects, by which their draws are keyed.
+    covariates, occasions, seed
+        As for `sample_population`; a table has the rows of these subjects.
+    """
     values = _covariates(model, _given(model, covariates), numbers, seed)
     model.require_parameters()
     model.require_variability()
@@ -181,8 +199,7 @@ def sample_population(
         ],
         axis=1,
     )
-    subjects = numbers if names is None else names
-    return _population(model, subjects, values, eta, seed, begins, kappa)
+    return _population(model, numbers, values, eta, seed, begins, kappa)
 
 
 def _table(model, covariates, n):

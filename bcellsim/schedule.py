@@ -10,6 +10,7 @@ from bcellsim.arrival import arrival, changes_of, lags
 from bcellsim.covariates import PER, amounts
 from bcellsim.engine import Events
 from bcellsim.engine import events as ev
+from bcellsim.event import Event
 from bcellsim.model import Model
 from bcellsim.names import unknown
 from bcellsim.population import Population
@@ -44,7 +45,7 @@ def compile_events(
         )
     expanded = regimen.expand(until)
     for event in expanded:
-        _check_event(model, event, population)
+        check_event(model, event, population)
     doses = [event for event in expanded if event.kind == "dose"]
     own = {unit: population.covariates[PER[unit]] for unit in {e.unit for e in doses} & set(PER)}
     own |= lags(population, doses)
@@ -107,7 +108,8 @@ def _infusion(event, route, amount, own):
     return share * amount / duration, duration, False
 
 
-def _check_event(model, event, population):
+def check_event(model: Model, event: Event, population: Population) -> None:
+    """Raise ValueError if an event cannot be of this model and these subjects."""
     structure = model.structure
     if event.kind == "multiply" and event.target not in structure.states:
         raise ValueError(f"model {model.name}: {unknown('state', event.target, structure.states)}")

@@ -26,6 +26,7 @@ SMALL = {
     "06_autoimmune_encephalitis": {"n_subjects": 10, "until": "40 w"},
     "07_rituximab_reduced_dose": {"n_subjects": 10, "until": "40 w"},
     "08_extended_ocrelizumab": {"n_subjects": 10, "intervals": ("24 w", "48 w")},
+    "11_sweep": {"n_subjects": 2},
 }
 MODULES = [m.name for m in pkgutil.walk_packages(bcellsim.__path__, "bcellsim.")]
 

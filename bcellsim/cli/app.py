@@ -356,3 +356,31 @@ def explore(
     if subjects is None and patients is None and find is None:
         raise typer.BadParameter("give --subjects or --patients; only --find can choose the number")
     verbs.explore(settings, json)
+
+
+@app.command()
+def sweep(
+    design: Annotated[Path, typer.Argument(help="Design file (.toml).")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Directory to write; one that was begun is finished."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", help='Dask scheduler, as in "tcp://10.0.0.1:8786".'),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many scenarios, time, memory and disk.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Compute more than 10,000,000 scenarios.")
+    ] = False,
+    json: Json = False,
+    threads: Threads = None,
+    quiet: Quiet = False,
+):
+    """Compute every scenario of a design, in chunks; the same command goes on after a stop."""
+    settings = dict(locals())
+    if out is None and not dry_run:
+        raise typer.BadParameter("give --out DIR, or --dry-run")
+    verbs.sweep(settings)

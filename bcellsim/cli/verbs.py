@@ -187,6 +187,13 @@ def explore(settings: dict, as_json: bool) -> None:
         print(facts["answer"])
 
 
+def sweep(settings: dict) -> None:
+    """Run or plan a sweep."""
+    from bcellsim.cli import sweeps
+
+    sweeps.sweep(settings, _print_json)
+
+
 def _found(settings, out):
     """Run the search asked for, and write its curve."""
     import bcellsim as bc

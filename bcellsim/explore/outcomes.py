@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from bcellsim.adaptive import Followed, follow
 from bcellsim.covariates import amounts
+from bcellsim.engine import Solution
 from bcellsim.metrics import METRICS, Question, measure, tallies
 from bcellsim.model import Model
 from bcellsim.population import Population
@@ -138,6 +139,8 @@ class Outcome:
         Metrics by name.
     dosing : dict of str to array (n_subjects,)
         ``n_doses``, ``cumulative_dose`` [mg], ``n_visits``.
+    status : int array (n_subjects,)
+        A key of `bcellsim.engine.STATUS`; where it is not 0 the metrics are NaN.
     """
 
     model: Model
@@ -146,6 +149,7 @@ class Outcome:
     question: Question
     values: dict[str, np.ndarray]
     dosing: dict[str, np.ndarray] = field(default_factory=dict)
+    status: np.ndarray | None = None
 
 
 def outcomes(
@@ -156,6 +160,8 @@ def outcomes(
     span: Span,
     *,
     seed: int = 0,
+    names: Sequence[str] | None = None,
+    on_failure: str = "raise",
     threads: int | None = None,
     progress=None,
 ) -> list[Outcome]:
@@ -175,6 +181,10 @@ def outcomes(
         Horizon, induction, follow-up.
     seed : int
         Seed of what a rule leaves to chance.
+    names : sequence of str, optional
+        The metrics wanted; all by default.
+    on_failure : str
+        ``"raise"``, or ``"mark"``: NaN where a subject could not be solved, with its status.
     threads, progress
         As for `bcellsim.engine.solve`.
     """
@@ -183,51 +193,85 @@ def outcomes(
         part = people.part(slice(first, first + _CHUNK))
         done = counting(progress, first, len(people))
         solve = _follow if isinstance(plan, DosingRule) else _solve
-        parts.append(solve(plan, part, levels, recovery, span, seed, threads, done))
+        parts.append(
+            solve(
+                plan, part, levels, recovery, span, seed, names,
+                on_failure=on_failure, threads=threads, progress=done,
+            )
+        )  # fmt: skip
     return [_joined(plan, people, pieces) for pieces in zip(*parts, strict=True)]
 
 
-def _solve(plan, people, levels, recovery, span, seed, threads, progress):
-    """Return question, metrics and dosing of a fixed schedule for each threshold."""
+def _solve(plan, people, levels, recovery, span, seed, names, **options):
+    """Return question, metrics, dosing and status of a fixed schedule for each threshold."""
     given = np.array([event.time for event in plan.doses(span.until)])
-    questions = [span.question(plan, level, recovery or level, given) for level in levels]
-    outputs = _outputs(people)
-    asked = tuple(dict.fromkeys(t for question in questions for t in tallies(question, outputs)))
-    solution = solve_regimen(
-        plan, people, _NO_TIMES, until=span.until + span.follow_up, doses_until=span.until,
-        outputs=(), tallies=asked, threads=threads, backend="compiled", progress=progress,
-    )  # fmt: skip
     n = len(people)
     dosing = {
         "n_doses": np.full(n, len(given)),
         "cumulative_dose": amounts(plan.doses(span.until), people.covariates, n).sum(axis=1),
         "n_visits": np.full(n, len(np.unique(given))),
     }
-    return [(q, measure(solution.tally, q, outputs, n), dosing) for q in questions]
+
+    def solve(**wanted):
+        return solve_regimen(plan, people, _NO_TIMES, doses_until=span.until, **wanted, **options)
+
+    questions = [span.question(plan, level, recovery or level, given) for level in levels]
+    return [(*found, dosing, status) for *found, status in answers(questions, people, solve, names)]
 
 
-def _follow(rule, people, levels, recovery, span, seed, threads, progress):
-    """Return question, metrics and dosing of a rule for each threshold."""
+def _follow(rule, people, levels, recovery, span, seed, names, *, threads, **options):
+    """Return question, metrics, dosing and status of a rule for each threshold."""
     followed = follow(rule, people, until=span.until, seed=seed, threads=threads)
     given = followed.dose_times()
-    questions = [span.question(rule, level, recovery or level, given) for level in levels]
-    outputs = _outputs(people)
-    asked = tuple(dict.fromkeys(t for question in questions for t in tallies(question, outputs)))
-    solution = followed.solve(
-        _NO_TIMES, until=span.until + span.follow_up, outputs=(), tallies=asked, threads=threads,
-        backend="compiled", progress=progress,
-    )  # fmt: skip
     dosing = {
         "n_doses": followed.n_doses(),
         "cumulative_dose": followed.cumulative_dose(),
         "n_visits": followed.n_visits(),
     }
+
+    def solve(**wanted):
+        return followed.solve(_NO_TIMES, threads=threads, **wanted, **options)
+
+    questions = [span.question(rule, level, recovery or level, given) for level in levels]
     found = []
-    for question in questions:
-        values = measure(solution.tally, question, outputs, len(people))
+    for question, values, status in answers(questions, people, solve, names):
         if "c_trough" in values:
             values["c_trough"] = _trough(followed, question)
-        found.append((question, values, dosing))
+        found.append((question, values, dosing, status))
+    return found
+
+
+def answers(
+    questions: Sequence[Question],
+    people: Population,
+    solve: Callable[..., Solution],
+    names: Sequence[str] | None = None,
+) -> list[tuple[Question, dict[str, np.ndarray], np.ndarray]]:
+    """Return each question with its metrics and the status of the subjects, in one solution.
+
+    Parameters
+    ----------
+    questions : sequence of Question
+        Questions about one schedule, that differ in their levels.
+    people : Population
+        The subjects.
+    solve : callable
+        Takes ``until``, ``outputs``, ``tallies`` and ``backend`` of `bcellsim.engine.solve`.
+    names : sequence of str, optional
+        The metrics wanted; all by default.
+    """
+    outputs = {metric.output for metric in METRICS.values()} & set(people.model.structure.outputs)
+    asked = (tally for question in questions for tally in tallies(question, outputs, names))
+    until = questions[0].closes + questions[0].follow_up
+    solution = solve(
+        until=until, outputs=(), tallies=tuple(dict.fromkeys(asked)), backend="compiled"
+    )
+    failed, found = solution.status != 0, []
+    for question in questions:
+        values = measure(solution.tally, question, outputs, len(people), names)
+        if failed.any():
+            values = {name: np.where(failed, np.nan, value) for name, value in values.items()}
+        found.append((question, values, solution.status))
     return found
 
 
@@ -241,13 +285,9 @@ def _trough(followed: Followed, question):
     return np.where(np.isfinite(lowest), lowest, np.nan)
 
 
-def _outputs(people):
-    return {metric.output for metric in METRICS.values()} & set(people.model.structure.outputs)
-
-
 def _joined(plan, people, pieces):
     """Return the outcome of all subjects from those of the chunks."""
-    questions, values, dosing = zip(*pieces, strict=True)
+    questions, values, dosing, status = zip(*pieces, strict=True)
     question = questions[0]
     if question.doses.ndim > 1 and len(pieces) > 1:
         question = Question(
@@ -255,8 +295,9 @@ def _joined(plan, people, pieces):
             _stacked([q.doses for q in questions]), question.follow_up,
         )  # fmt: skip
     return Outcome(
-        people.model, plan, people, question, _concatenated(values), _concatenated(dosing)
-    )
+        people.model, plan, people, question, _concatenated(values), _concatenated(dosing),
+        np.concatenate(status),
+    )  # fmt: skip
 
 
 def _concatenated(parts):

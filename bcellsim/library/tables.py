@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_type_hints
@@ -14,8 +14,12 @@ from pydantic import BaseModel, ValidationError
 from bcellsim.names import unknown
 
 
-def read_table(path: Path, schema: type[BaseModel]) -> BaseModel:
-    """Read and check a TOML file against its schema.
+def read_table(
+    path: Path,
+    schema: type[BaseModel],
+    prepare: Callable[[Path, dict], dict] = lambda path, data: data,
+) -> BaseModel:
+    """Read and check a TOML file against its schema; `prepare` changes what is read before.
 
     Raises
     ------
@@ -31,6 +35,7 @@ def read_table(path: Path, schema: type[BaseModel]) -> BaseModel:
         raise ValueError(f"{path}: not a text file (UTF-8)") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(_syntax(path, text, str(error))) from None
+    data = prepare(path, data)
     try:
         return schema.model_validate(data)
     except ValidationError as error:

@@ -10,6 +10,12 @@ from bcellsim.plot.forecasts import forecast, redose
 from bcellsim.plot.schedules import forest, heatmap, pareto, search
 from bcellsim.plot.style import data, save
 from bcellsim.plot.subjects import survival, swimmer, tornado
+from bcellsim.plot.sweeps import (
+    parallel_coordinates,
+    response_surface,
+    sensitivities,
+    small_multiples,
+)
 
 __all__ = [
     "data",
@@ -17,14 +23,18 @@ __all__ = [
     "forecast",
     "forest",
     "heatmap",
+    "parallel_coordinates",
     "pareto",
     "prior_posterior",
     "profiles",
     "redose",
     "residuals",
+    "response_surface",
     "ribbons",
     "save",
     "search",
+    "sensitivities",
+    "small_multiples",
     "survival",
     "swimmer",
     "tornado",
