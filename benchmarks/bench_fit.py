@@ -113,7 +113,7 @@ class ByScipy:
         """Return the residual vectors at points."""
         params = self.problem.parameters(points)
         values = np.array([self.outputs(p, rtol) for p in params])
-        return self.problem.residuals(points, self.problem.at_rows(values))
+        return self.problem.residuals(points, self.problem.at_rows(values, params))
 
     def minimise(self, point, rtol, stop):
         """Minimise by lmfit's least squares with forward differences."""
