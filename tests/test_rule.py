@@ -1,7 +1,6 @@
 """Dosing rules: what they read and refuse, and the invariants of following them."""
 
 import re
-import time
 from dataclasses import replace
 from importlib import import_module
 
@@ -426,19 +425,3 @@ def test_properties_of_rules(every, trigger, gap, missed, delay, most, seed):
         held = idle.reason.isin(["minimum gap", "maximum number of doses",
                                  "dose would fall after the horizon"])  # fmt: skip
         assert (held | ~(idle.measured >= trigger)).all()
-
-
-@pytest.mark.slow
-def test_the_cost_of_a_rule():
-    """At most three times the fixed schedule on its visits (of 2,000 patients, three years)."""
-    people = sample_population(YU, 2000, seed=1)
-    (fixed,) = bc.grid(dose="20 mg sc", every="4 w", loading=LOADING)
-
-    def seconds(plan):
-        begun = time.process_time()  # of both threads, whatever else runs on the machine
-        explore(YU, plan, people, below=10, until="3 y")
-        return time.process_time() - begun
-
-    times = [[seconds(plan) for plan in (fixed, rule(lloq=1))] for _ in range(4)][1:]
-    alone, guided = np.median(times, axis=0)
-    assert guided < 3 * alone
