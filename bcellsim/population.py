@@ -325,9 +325,15 @@ def _covariates(model, given, subjects, seed):
                 values[name] = np.full(len(subjects), usual)
         else:
             values[name] = _numbers(given[name], name, len(subjects))
-    for name in given:
-        if name not in model.covariates:
-            values[name] = _numbers(given[name], name, len(subjects))
+    for name, value in given.items():
+        if name in model.covariates:
+            continue
+        if isinstance(value, str) and value in ("reference", "study"):
+            raise ValueError(
+                f"model {model.name} has no {value} value of {name}, which is none of its "
+                f"covariates ({', '.join(model.covariates) or 'it has none'}): give numbers"
+            )
+        values[name] = _numbers(value, name, len(subjects))
     numbers = [name for name, value in given.items() if not isinstance(value, str)]
     _check_range(model, values)
     numbers += add_body_surface(values, given)

@@ -9,6 +9,7 @@ import pytest
 
 import bcellsim as bc
 from bcellsim import DosingRule, explore, pareto, sample_population, survival
+from bcellsim.explore import common_cost
 from bcellsim.explore.groups import groups, read_by
 from bcellsim.explore.summary import differences
 from bcellsim.explore.survival import kaplan_meier
@@ -48,7 +49,10 @@ def test_differences_are_those_of_the_subjects(people):
             assert found == pytest.approx(wanted, rel=1e-3, abs=1e-12)
         shares = [group.suppressed_throughout.mean() for group in (mine, base)]
         assert row.suppressed_throughout_difference == pytest.approx(shares[0] - shares[1])
-        assert row.suppressed_throughout_difference_low < row.suppressed_throughout_difference_high
+        low, high = (
+            getattr(row, f"suppressed_throughout_difference_{end}") for end in ("low", "high")
+        )
+        assert (low < high) == (row.regimen != LABEL)
         assert row.n_doses_difference == mine.n_doses.iloc[0] - base.n_doses.iloc[0]
 
 
@@ -393,3 +397,23 @@ def test_pareto_of_doses_without_a_sum():
 
 def test_every_metric_has_a_direction_or_none():
     assert {metric.goal for metric in METRICS.values()} <= {"min", "max", None}
+
+
+def test_amounts_of_two_drugs_are_not_compared():
+    table = run(TABLE, [LABEL, "rituximab_ae_600mg"], [YU, CHEN], seed=3, below=50)
+    assert list(table.drug) == ["ofatumumab", "rituximab"]
+    with pytest.raises(ValueError, match="amounts of ofatumumab and of rituximab are not"):
+        bc.pareto(table)
+    assert common_cost(table) == "n_doses"
+    assert list(bc.pareto(table, cost="n_doses").pareto) == [True, True]
+
+
+def test_facts_that_only_one_of_two_models_has():
+    table = run(3, [LABEL, "rituximab_ae_600mg"], [CHEN, YU], seed=3, below=50)
+    assert table.attrs["body_surface"] == "taken as a covariate"
+
+
+def test_a_schedule_does_not_differ_from_itself():
+    table = run(TABLE, [LABEL, OTHER], seed=3, below=50, reference=LABEL)
+    assert table.suppressed_throughout_difference_low[0] == 0
+    assert table.suppressed_throughout_difference_high[0] == 0

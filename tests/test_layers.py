@@ -35,7 +35,8 @@ ORDER = [
     {"plot", "catalog"},
     {"__init__"},  # gathers the names of all; only the command line may import it
     {"report"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 #: Beside these, the standard library; other parts of the package may import anything outside it.

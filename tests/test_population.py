@@ -222,6 +222,7 @@ TABLE = pd.DataFrame({"WT": [60.0, 80.0], "AGE": [30.0, 40.0]})
         ({"WT": np.nan}, 2, "covariate WT: a value is missing or not finite"),
         ({"WT": [70, np.inf]}, 2, "covariate WT: a value is missing or not finite"),
         ({"WT": 0}, 2, "covariate WT: a value is not above 0"),
+        ({"HT": "study"}, 2, "no study value of HT, which is none of its covariates (WT, "),
         ({"WT": "heavy"}, 2, "covariate WT: numbers are wanted, not 'heavy'"),
         ({"WT": [70, 80, 90]}, 2, "covariate WT: numbers are wanted"),
         (

@@ -108,9 +108,9 @@ def tables(settings: dict, table, runs, ask) -> dict:
 
     import bcellsim as bc
     from bcellsim.cli.people import dose_table
+    from bcellsim.explore import common_cost
 
-    cost = "n_doses" if table["cumulative_dose"].isna().any() else "cumulative_dose"
-    found = {"schedules": bc.pareto(table, cost=cost)}
+    found = {"schedules": bc.pareto(table, cost=common_cost(table))}
     fixed = [run for run in runs if isinstance(run.plan, bc.Regimen)]
     if fixed:
         found["doses"] = pd.concat(
@@ -154,7 +154,8 @@ def readable(table):
     if "suppressed_throughout_difference" in table:
         ends = [100 * table[f"suppressed_throughout_difference{e}"] for e in ("", "_low", "_high")]
         shown["difference [%]"] = [
-            f"{mean:+.1f} ({low:.1f} to {high:.1f})" for mean, low, high in zip(*ends, strict=True)
+            f"{mean:+.1f} ({low:.1f} to {high:.1f})" if low < high else "reference"
+            for mean, low, high in zip(*ends, strict=True)
         ]
     if "answer" in table:
         shown["answer"] = ["<-" if answer else "" for answer in table["answer"]]
@@ -166,10 +167,11 @@ def trade_off(table):
     import pandas as pd
 
     import bcellsim as bc
+    from bcellsim.explore import common_cost
     from bcellsim.plot.style import everybody
 
     rows = everybody(table)
-    cost = "n_doses" if rows["cumulative_dose"].isna().any() else "cumulative_dose"
+    cost = common_cost(rows)
     rows = bc.pareto(rows, cost=cost).sort_values(["threshold", cost])
     shown = {"threshold": rows["threshold"], "regimen": rows["regimen"]}
     if "model" in rows:

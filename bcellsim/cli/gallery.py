@@ -47,6 +47,7 @@ def of_search(table: pd.DataFrame) -> list[Shown]:
 def of_comparison(settings: dict, table, runs, frames) -> list[Shown]:
     """Return the figures of a comparison."""
     from bcellsim import plot
+    from bcellsim.explore import common_cost
     from bcellsim.plot.style import everybody
 
     few = chosen(settings, table, runs)
@@ -58,7 +59,7 @@ def of_comparison(settings: dict, table, runs, frames) -> list[Shown]:
         found.append(Shown("heatmap", lambda: plot.heatmap(of_grid), _HEATMAP))
     found.append(Shown("counts", lambda: _counts(settings, few), _COUNTS + _of(few, runs)))
     if len(runs) > 1:
-        cost = "n_doses" if table["cumulative_dose"].isna().any() else "cumulative_dose"
+        cost = common_cost(table)
         found.append(Shown("pareto", lambda: plot.pareto(table, cost=cost), _PARETO))
     each = _per_subject(settings, few)
     found.append(Shown("survival_curves", lambda: _survival(each), _SURVIVAL + _of(few, runs)))
@@ -96,14 +97,14 @@ def _of(few, runs):
 
 def chosen(settings: dict, table, runs) -> list:
     """Return the schedules drawn one by one: reference, rules, front, then others; in order."""
-    from bcellsim.explore import pareto
+    from bcellsim.explore import common_cost, pareto
     from bcellsim.plot.style import everybody
     from bcellsim.rule import DosingRule
 
     rows = everybody(table)
     rows = rows[rows["threshold"] == rows["threshold"].iloc[0]]
-    cost = "n_doses" if rows["cumulative_dose"].isna().any() else "cumulative_dose"
-    front = pareto(rows, cost=cost).reset_index(drop=True)  # a row a run, in their order
+    rows = rows.reset_index(drop=True)  # a row a run, in their order
+    front = pareto(rows, cost=common_cost(rows))
 
     def rank(i):
         run = runs[i]

@@ -13,11 +13,12 @@ from bcellsim.explore.outcomes import thresholds
 from bcellsim.explore.summary import summarise
 from bcellsim.explore.survival import survival
 from bcellsim.explore.switching import switch
-from bcellsim.explore.tradeoff import pareto
+from bcellsim.explore.tradeoff import common_cost, pareto
 from bcellsim.explore.whatif import across, what_if
 
 __all__ = [
     "across",
+    "common_cost",
     "drivers",
     "explore",
     "fewest_doses",

@@ -295,6 +295,7 @@ def _leading(outcome, span):
         "recovery": question.recovery,
         "induction": span.induction,
         "model": outcome.model.name,
+        "drug": outcome.model.drug.name,
     }
 
 
@@ -306,7 +307,8 @@ def _summary_rows(outcome, span, by, reference) -> Iterator[dict]:
         row |= summarise({name: values[name] for name in outcome.values})
         row |= _dosing(outcome, values)
         if reference is not None:
-            row |= differences(values, _chosen(reference, group.members))
+            same = outcome is reference
+            row |= differences(values, values if same else _chosen(reference, group.members))
         yield row
 
 
@@ -347,21 +349,29 @@ def _table(rows, work, by):
     frames = [pd.DataFrame(row) for row in rows if np.ndim(row.get("subject", 0))]
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(rows)
     models = {run.model.name: run for run in work.runs}
-    leading = [*_LEADING, *(["model"] if len(models) > 1 else [])]
+    leading = [*_LEADING, *(["model", "drug"] if len(models) > 1 else [])]
     grouped = ["by", "group", "group_low", "group_high"]
     if by and "by" in table:
         leading += grouped
-    hidden = {"model", *grouped} - set(leading)
+    hidden = {"model", "drug", *grouped} - set(leading)
     columns = [c for c in table.columns if c not in leading and c not in hidden]
     table = _filled(table[[*leading, *columns]])
     facts = [provenance(run.model, run.people) for run in models.values()]
-    table.attrs = {
-        key: "; ".join(dict.fromkeys(str(f[key]) for f in facts)) if len(facts) > 1 else value
-        for key, value in facts[0].items()
-    } | {"until": work.span.until}
+    table.attrs = _joined(facts) | {"until": work.span.until}
     if any(isinstance(run.plan, DosingRule) for run in work.runs):
         table.attrs["seed"] = work.runs[0].seed
     return table
+
+
+def _joined(facts):
+    """Return what is true of every model as it is, and the rest one after the other."""
+    if len(facts) == 1:
+        return facts[0]
+    names = dict.fromkeys(name for one in facts for name in one)
+    return {
+        name: "; ".join(dict.fromkeys(str(one[name]) for one in facts if name in one))
+        for name in names
+    }
 
 
 def _filled(table):

@@ -71,9 +71,10 @@ def differences(
         (Monte-Carlo error of the mean of paired differences). NaN where a value is infinite or not
         defined: a mean of those who reach it would compare different subjects. The interval of
         shares adds 1/2 to each cell of the table of pairs (Agresti & Min 2005,
-        doi:10.1002/sim.1781), so that it has a width when no pair differs.
+        doi:10.1002/sim.1781), so that it has a width when no pair differs; a schedule from itself
+        (`values` is `reference`) has none.
     """
-    row = {}
+    row, same = {}, values is reference
     for name, value in values.items():
         other = reference.get(name, np.full(len(value), np.nan))
         finite = np.isfinite(value) & np.isfinite(other)
@@ -81,7 +82,7 @@ def differences(
         if finite.all():
             pairs = value - other
             of = _of_shares if name == "suppressed_throughout" else _of_means
-            mean, low, high = float(pairs.mean()), *of(pairs)
+            mean, low, high = float(pairs.mean()), *((0.0, 0.0) if same else of(pairs))
         row[f"{name}_difference"] = mean
         row[f"{name}_difference_low"], row[f"{name}_difference_high"] = low, high
     return row

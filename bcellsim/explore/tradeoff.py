@@ -17,6 +17,23 @@ COSTS = ("cumulative_dose", "n_doses", "n_visits")
 _PANEL = ("threshold", "recovery", "induction", "by", "group")
 
 
+def common_cost(table: pd.DataFrame) -> str:
+    """Return the cost by which all schedules of a table can be compared.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Result of `explore`.
+
+    Returns
+    -------
+    str
+        ``"cumulative_dose"``, or ``"n_doses"`` where doses are per kg or m2, or of several drugs.
+    """
+    summed = len(_drugs(table)) <= 1 and table["cumulative_dose"].notna().all()
+    return "cumulative_dose" if summed else "n_doses"
+
+
 def pareto(
     table: pd.DataFrame, *, cost: str = "cumulative_dose", gain: str = "suppressed_throughout"
 ) -> pd.DataFrame:
@@ -46,10 +63,16 @@ def pareto(
     Raises
     ------
     ValueError
-        If a column is unknown, has no direction, or holds no number for a schedule.
+        If a column is unknown, has no direction, or holds no number for a schedule, or amounts of
+        several drugs are the cost.
     """
     if cost not in COSTS:
         raise ValueError(unknown("cost", cost, COSTS))
+    if cost == "cumulative_dose" and len(drugs := _drugs(table)) > 1:
+        raise ValueError(
+            f"{cost}: amounts of {' and of '.join(drugs)} are not comparable; use n_doses or "
+            "n_visits"
+        )
     sign = _sign(gain, table)
     for column in (cost, gain):
         lacking = table["regimen"][table[column].isna()]
@@ -68,6 +91,11 @@ def pareto(
                 found.loc[index, "pareto"] = False
                 found.loc[index, "dominated_by"] = rows["regimen"].iloc[best]
     return found
+
+
+def _drugs(table):
+    """Return the drugs of a table of several models."""
+    return list(table["drug"].unique()) if "drug" in table else []
 
 
 def _sign(gain, table):

@@ -104,8 +104,9 @@ def _survival_title(rows, event, level):
         said = f"recovery level {rows['recovery'].iloc[0]:g} cells/µL"
         undefined = rows.groupby("regimen")["n_undefined"].first()
         if undefined.any():
-            said += f"; left out, never below: {undefined.min()}"
-            said += f" to {undefined.max()}" if undefined.max() > undefined.min() else ""
+            few, many = undefined.min(), undefined.max()
+            said += f"\nwithout {few}" + (f" to {many}" if many > few else "")
+            said += " patients a schedule whose count is never below it"
     elif event == "time_to_escape":
         said += f" from {rows['induction'].iloc[0] / 7:g} w on"
     return said

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bcellsim.event import format_number, format_time
-from bcellsim.explore import pareto
+from bcellsim.explore import common_cost, pareto
 from bcellsim.plot.style import everybody
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ def question(table: pd.DataFrame) -> str:
         f"at or below {levels} cells/uL from {format_time(rows['induction'].iloc[0])} after the "
         f"first dose to {format_time(table.attrs['until'])}"
     )
-    who = f"{subjects:,} virtual patients of {table.attrs['model']}"
+    names = table.attrs["model"].split("; ")
+    each = " each" if len(names) > 1 else ""
+    who = f"{subjects:,} virtual patients{each} of {' and '.join(names)}"
     if "probability" in table.attrs:
         asked = {"interval": "What is the longest interval", "amount": "What is the smallest dose",
                  "n_doses": "How few doses are there"}[table.attrs["what"]]  # fmt: skip
@@ -46,7 +48,7 @@ def answer(table: pd.DataFrame) -> list[str]:
             "Monte-Carlo standard error.",
         ]
     rows = everybody(table)
-    cost = "n_doses" if rows["cumulative_dose"].isna().any() else "cumulative_dose"
+    cost = common_cost(rows)
     marked = pareto(rows, cost=cost)
     return [_best(marked, cost), _cheapest(marked, cost)]
 
@@ -103,6 +105,7 @@ def rests_on(table: pd.DataFrame, settings: Mapping) -> dict[str, str]:
     rows, facts = everybody(table), table.attrs
     levels = ", ".join(f"{format_number(level)} cells/uL" for level in rows["threshold"].unique())
     recovery = ", ".join(f"{format_number(r)} cells/uL" for r in rows["recovery"].unique())
+    of_each = " of each model" if "model" in rows else ""
     found = {
         "Marker": "B cells of the model (its card says which count it was fitted to)",
         "Suppressed": f"at or below {levels}, as given by the user, at every moment of the window",
@@ -110,8 +113,8 @@ def rests_on(table: pd.DataFrame, settings: Mapping) -> dict[str, str]:
         f"{format_time(facts['until'])}",
         "Time to repletion": f"from the last dose to {recovery}; follow-up without doses "
         f"{settings.get('follow_up') or '0 d'}",
-        "Patients": f"{int(rows['n_subjects'].max()):,}, the same under every schedule; seed "
-        f"{facts.get('seed', 'not needed')}",
+        "Patients": f"{int(rows['n_subjects'].max()):,}{of_each}, the same under every schedule; "
+        f"seed {facts.get('seed', 'not needed')}",
         "Covariates": _covariates(settings),
     }
     if facts.get("body_surface"):
@@ -135,6 +138,11 @@ def limits(table: pd.DataFrame, models: Sequence[Model], warnings: Sequence[str]
         "Counts are those of the model, without the error of a laboratory; a rule sees them with "
         "the error that it states.",
     ]
+    if len(models) > 1:
+        found.append(
+            "The schedules are those of several models: a difference between two models is that of "
+            "drug, disease, patients and equations together, and not of the drug alone."
+        )
     found += [f"Warning of the run: {text}" for text in warnings]
     if (table["time_to_repletion_reached_share"] < 0.5).any():
         found.append(
