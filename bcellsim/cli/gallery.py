@@ -23,6 +23,7 @@ _MOST_DRIVEN = 4
 _MOST_DRAWN = 1_000  # subjects whose courses are simulated for a figure
 _POINTS = 250  # of a course
 _FEWEST = 10  # subjects whose parameters are ranked
+_LEAST_REACHED = 0.1  # share of subjects that reach repletion under a schedule that is ranked
 
 
 class Shown(NamedTuple):
@@ -68,7 +69,8 @@ def of_comparison(settings: dict, table, runs, frames) -> list[Shown]:
         found.append(Shown("forest", lambda: plot.forest(some), _FOREST + _of(few, runs)))
     ranked = _drivers(each, few[0].people)
     if ranked is not None:
-        found.append(Shown("drivers", lambda: plot.tornado(ranked), _DRIVERS))
+        drawn = f" {ranked['regimen'].nunique()} of {len(runs)} schedules are drawn: "
+        found.append(Shown("drivers", lambda: plot.tornado(ranked), _DRIVERS + drawn + _REACHED))
     return found
 
 
@@ -87,6 +89,9 @@ _FOREST = "Subgroups: share suppressed throughout, with 95 % intervals of the Mo
 _DRIVERS = (
     "Which parameters and covariates go with a longer time to repletion: Spearman's rank "
     "correlation over the patients, at the lowest threshold; hatched where the interval holds 0."
+)
+_REACHED = (
+    f"up to {_MOST_DRIVEN} under which {_LEAST_REACHED:.0%} of the patients or more reach it."
 )
 _SWIMMER = "Visits and doses of patients under {}: a line a patient, sorted by number of doses."
 
@@ -206,10 +211,10 @@ def _drivers(each, people):
     if not np.ptp(people.parameters, axis=0).any():
         return None
     rows = each[each["threshold"] == each["threshold"].min()]
-    rows = rows[rows["regimen"].isin(list(dict.fromkeys(rows["regimen"]))[:_MOST_DRIVEN])]
     rows.attrs = each.attrs
     found = bc.drivers(rows, people)
-    ranked = found[found["rank_correlation"].notna()]
+    ranked = found[found["rank_correlation"].notna() & (found["reached_share"] >= _LEAST_REACHED)]
+    ranked = ranked[ranked["regimen"].isin(ranked["regimen"].unique()[:_MOST_DRIVEN])]
     ranked.attrs = found.attrs
     return ranked if len(ranked) else None
 
