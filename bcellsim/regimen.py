@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice, pairwise
 
 from bcellsim.event import (
@@ -154,13 +155,7 @@ class Regimen:
             until < math.inf or not self.is_open,
             'the regimen is open-ended; give until="2 y", or "x N" with the number of doses',
         )
-        single = []
-        for event in self.events:
-            times = list(islice(event.occurrences(until), MAX_OCCURRENCES + 1))
-            require(len(times) <= MAX_OCCURRENCES, f'"{event}" is repeated too often to list')
-            every = event.every if event.kind == "steady" else None
-            single += [replace(event, time=time, count=1, every=every) for time in times]
-        return sorted(single, key=lambda event: event.time)
+        return list(_single(self.events, until))
 
     def doses(self, until: float | str | None = None) -> list[Event]:
         """Return single doses in time order, those before `until`."""
@@ -259,6 +254,19 @@ class Regimen:
         )[:number]
         require(len(doses) == number, f"there is no dose {number}; number of doses: {len(doses)}")
         return Counter(i for _, i in doses[:-1]), doses[-1][1], doses[-1][0]
+
+
+# A schedule is expanded by everything that asks about it, one after the other.
+@lru_cache(maxsize=16)
+def _single(events, until):
+    """Return single events in time order, those before `until`."""
+    single = []
+    for event in events:
+        times = list(islice(event.occurrences(until), MAX_OCCURRENCES + 1))
+        require(len(times) <= MAX_OCCURRENCES, f'"{event}" is repeated too often to list')
+        every = event.every if event.kind == "steady" else None
+        single += [replace(event, time=time, count=1, every=every) for time in times]
+    return tuple(sorted(single, key=lambda event: event.time))
 
 
 def single_dose(text: str) -> Event:

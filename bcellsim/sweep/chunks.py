@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from scipy.special import logit
 from bcellsim.adaptive import follow
 from bcellsim.covariates import add_body_surface
 from bcellsim.engine import STATUS
+from bcellsim.engine.compiled import available_threads
 from bcellsim.explore.outcomes import outcomes
 from bcellsim.metrics import METRICS
 from bcellsim.model import Model
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Of a scenario that was solved.
 SOLVED = "ok"
+#: Groups a thread from which on they run beside each other; of fewer, each uses all threads.
+_MANY = 4
 _DOSING = {"n_doses": "", "cumulative_dose": "mg", "n_visits": ""}
 
 
@@ -87,8 +91,7 @@ def solve_chunk(
     found = design.points(int(point[0]), int(point[-1]) + 1)
     factors = {name: values[point - point[0]] for name, values in found.items()}
     room, subjects = _Room.of(design, len(scenario)), subject
-    for group in _groups(design, point, factors):
-        _solve(design, group, subject, factors, room, threads)
+    _solve_all(design, list(_groups(design, point, factors)), subject, factors, room, threads)
     people = design.spec["population"]["patients"]
     if people:
         subjects = design.people(design.models[0], subject).subjects
@@ -110,6 +113,23 @@ def _groups(design: Design, point, factors) -> Iterator[_Group]:
         }
         model = design.models[point[first] // design.points_of_model]
         yield _Group(model, chosen["schedule"], chosen["window"], rows)
+
+
+def _solve_all(design, groups, subject, factors, room, threads):
+    """Fill in the results of all groups: of many, as many at once as there are threads."""
+    threads = threads or available_threads()
+    if threads == 1 or len(groups) < _MANY * threads:
+        for group in groups:
+            _solve(design, group, subject, factors, room, threads)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        running = [pool.submit(_solve, design, group, subject, factors, room, 1)
+                   for group in groups]  # fmt: skip
+        try:
+            for future in running:
+                future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _solve(design, group, subject, factors, room, threads):
