@@ -142,13 +142,14 @@ class Store:
         path = chunk_path(self.folder, k)
         if not path.exists():
             return False
+        content = path.read_bytes()
         if k in self.chunks:
-            return path.stat().st_size == self.chunks[k]["bytes"]
+            return hashlib.sha256(content).hexdigest() == self.chunks[k]["sha256"]
         try:
+            import pyarrow as pa
             import pyarrow.parquet as pq
 
-            content = path.read_bytes()
-            facts = json.loads(pq.read_schema(path).metadata[b"bcellsim"])
+            facts = json.loads(pq.read_schema(pa.BufferReader(content)).metadata[b"bcellsim"])
         except (ValueError, KeyError, TypeError, OSError):
             return False
         if facts["design"] != self.design.digest or facts["versions"] != versions():
