@@ -1,6 +1,7 @@
 """Designs and what a sweep computes: against the explorer, the model, and other chunks."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ pa = pytest.importorskip("pyarrow")
 #: The logarithm of a factor, added to a random effect, rounds otherwise than a typical value that
 #: is multiplied: relative.
 ROUNDING = 1e-9
+#: Few subjects are not simulated by the compiled backend: ten times the relative tolerance of both.
+OTHER_BACKEND = 1e-6
 #: A t-digest of 5 to 60 values against their quantiles, as a share of their spread.
 OF_SPREAD = 0.2
 
@@ -192,6 +195,52 @@ def test_sampled_schedules_are_those_that_are_written_out(tmp_path):
         np.testing.assert_array_equal(
             course["bcell"], courses["bcell"][5 * row.point : 5 * row.point + 5]
         )
+
+
+INFUSED = """
+model = "chen2024_rituximab"
+seed = 1
+until = "20 w"
+thresholds = 10
+trajectories = "4 w"
+outputs = ["bcell"]
+[schedule]
+loading = "500 mg iv over 4 h at 0 d, 14 d"
+[factors.dose]
+values = ["500 mg iv over 4 h", "1 g iv over 1 d"]
+[factors.interval]
+values = ["8 w", "12 w"]
+"""
+
+
+def test_infusions_are_those_of_simulate(tmp_path):
+    design = read_design(written(tmp_path, INFUSED))
+    table, courses = solve_chunk(design, range(design.n_scenarios))
+    assert set(table["status"].to_pylist()) == {"ok"}
+    plans = bc.grid(dose=list(design.factors[0].levels), every=["8 w", "12 w"],
+                    loading="500 mg iv over 4 h at 0 d, 14 d")  # fmt: skip
+    expected = bc.simulate("chen2024_rituximab", plans, until="20 w", every="4 w")
+    np.testing.assert_allclose(courses["bcell"], expected.bcell.values, rtol=OTHER_BACKEND)
+
+
+def test_infusions_are_not_combined_with_sampled_schedules(tmp_path, monkeypatch):
+    text = INFUSED.replace("seed", 'sampling = "lhs"\npoints = 3\nseed', 1).replace(
+        'values = ["8 w", "12 w"]', 'low = "8 w"\nhigh = "12 w"')  # fmt: skip
+    sentence = "over 4 h is an infusion, and these are not combined with a sampled dose or interval"
+    with pytest.raises(ValueError, match=f"schedule.loading: 500 mg iv {sentence}"):
+        read_design(written(tmp_path, text))
+    dose = text.replace("over 4 h at 0 d", "at 0 d")
+    with pytest.raises(ValueError, match=f"factors.dose: 500 mg iv {sentence}"):
+        read_design(written(tmp_path, dose))
+    # Only a data file says that the model has the duration (RATE = -2), no text of a design.
+    from bcellsim.sweep import factors
+
+    parse = factors.single_dose
+    monkeypatch.setattr(
+        factors, "single_dose", lambda value: replace(parse(value), modelled="duration")
+    )
+    with pytest.raises(ValueError, match=r"factors.dose: 500 mg iv is an infusion"):
+        read_design(written(tmp_path, dose.replace(" over 4 h", "").replace(" over 1 d", "")))
 
 
 def test_a_parameter_is_multiplied_or_replaced(tmp_path):

@@ -57,13 +57,7 @@ class OwnSchedules:
 
     @classmethod
     def of(cls, design: Design, settings: dict, span: Span, factors, rows) -> OwnSchedules:
-        """Read the schedules of some rows of a chunk.
-
-        Raises
-        ------
-        ValueError
-            If what they have in common cannot be.
-        """
+        """Read the schedules of some rows of a chunk."""
         common = {k: v for k, v in design.spec["schedule"].items() if v is not None} | settings
         sampled = {f.name: f for f in design.factors if f.levels is None}
         of_dose, n = sampled.get("dose"), len(rows)
@@ -76,8 +70,6 @@ class OwnSchedules:
         text = common.get("loading")
         loading = Regimen.parse(text) if text not in (None, "none") else None
         events = tuple(loading.expand(span.until)) if loading else ()
-        if any(event.duration for event in (dose, *events)):
-            raise ValueError("infusions are not combined with sampled doses or intervals")
         return cls(design, common, span, events, dose, amount, every, rows)
 
     def part(self, which: slice | np.ndarray) -> OwnSchedules:

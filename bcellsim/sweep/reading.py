@@ -152,7 +152,8 @@ def _kind(spec, factors, at):
 
 
 def _check_routes(spec, models, factors, at):
-    """Raise ValueError if a dose cannot be read, or a model cannot be dosed by its route."""
+    """Raise ValueError if a dose cannot be read, or a model cannot be dosed like that."""
+    own = any(factor.role == "schedule" and factor.levels is None for factor in factors)
     parts = [(("schedule", k), k, v) for k, v in spec["schedule"].items() if v is not None]
     for factor in factors:
         values = (factor.template,) if factor.template else factor.levels or ()
@@ -161,6 +162,11 @@ def _check_routes(spec, models, factors, at):
     for keys, name, value in parts:
         with at(*keys):
             for dose, model in itertools.product(doses_in(name, value), models):
+                if own and (dose.duration or dose.modelled):
+                    raise ValueError(
+                        f"{dose} is an infusion, and these are not combined with a sampled dose or "
+                        "interval: give values, or levels, of that"
+                    )
                 if dose.route not in model.routes():
                     raise ValueError(
                         f'model {model.name} cannot be dosed by route "{dose.route}"; it can by '

@@ -81,7 +81,7 @@ class DesignFile(_Table):
     chunk: int | None = Field(default=None, ge=1)
     memory: str | None = None
     constants: dict[str, Value] = {}
-    population: PopulationEntry = PopulationEntry(n=1)
+    population: PopulationEntry = PopulationEntry()
     schedule: ScheduleEntry = ScheduleEntry()
     factors: dict[str, FactorEntry] = {}
 
