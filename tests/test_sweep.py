@@ -18,7 +18,7 @@ pa = pytest.importorskip("pyarrow")
 #: The logarithm of a factor, added to a random effect, rounds otherwise than a typical value that
 #: is multiplied: relative.
 ROUNDING = 1e-9
-#: Few subjects are not simulated by the compiled backend: ten times the relative tolerance of both.
+#: Few subjects are simulated by another backend: the relative tolerance of the compiled one.
 OTHER_BACKEND = 1e-6
 #: A t-digest of 5 to 60 values against their quantiles, as a share of their spread.
 OF_SPREAD = 0.2

@@ -22,9 +22,12 @@ from bcellsim.sweep import run, store
 pytest.importorskip("pyarrow")
 #: Long enough to be killed at ten moments, a second or two each.
 LONG = (
-    GRID.replace("chunk = 7", "chunk = 400").replace("n = 5", "n = 1000")
-    .replace("levels = 2", "levels = 8")
+    GRID.replace("chunk = 7", 'chunk = 400\ntrajectories = "4 w"\noutputs = ["bcell"]')
+    .replace("n = 5", "n = 1000").replace("levels = 2", "levels = 8")
 )  # fmt: skip
+#: Of ten kills, those that are to come when some chunks of that run are there, but not all: the
+#: others may come before the first or after the last.
+MOST = 8
 ROOT = Path(__file__).parent.parent
 
 
@@ -162,6 +165,24 @@ def test_damaged_and_missing_chunks_are_named(copy):
         bc.open_sweep(out, damaged="skipp")
 
 
+@pytest.mark.parametrize("harm", ["removed", "changed"])
+def test_damaged_trajectories_are_named_and_computed_again(tmp_path, harm):
+    path, out = written(tmp_path, SAMPLED), tmp_path / "out"
+    whole = bc.sweep(path, out=out).trajectories.load()
+    piece = out / store.COURSES / "bcell/c/2/0"
+    content = bytearray(piece.read_bytes())
+    content[-3] ^= 1
+    piece.unlink() if harm == "removed" else piece.write_bytes(content)
+    sentence = r"1 of 4 chunks: .*trajectories.zarr, scenarios 32 to 47, is damaged or missing"
+    with pytest.raises(ValueError, match=sentence):
+        bc.open_sweep(out)
+    with pytest.warns(UserWarning, match=sentence):
+        rest = bc.open_sweep(out, damaged="skip")
+    assert rest.table.count_rows() == 2 * (60 - 16)
+    assert rest.trajectories.bcell[:32].identical(whole.bcell[:32])
+    assert bc.sweep(path, out=out).trajectories.identical(whole)
+
+
 def test_what_is_no_sweep(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"is no sweep: it has no manifest.json"):
         bc.open_sweep(tmp_path)
@@ -195,9 +216,9 @@ def test_a_scheduler_that_does_not_answer(undisturbed, tmp_path, monkeypatch):
         bc.sweep(undisturbed[0], out=tmp_path / "out", scheduler="nowhere://x")
 
 
-def started(*words, **options):
-    """Start Python with the package of this working tree."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+def started(*words, before=(), **options):
+    """Start Python with the package of this working tree; what is in `before` is found first."""
+    paths = [*map(str, before), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     return subprocess.Popen([sys.executable, *words], env=environment, cwd=ROOT, **options)
 
@@ -205,39 +226,50 @@ def started(*words, **options):
 SWEEP = "import sys, bcellsim as bc; bc.sweep(sys.argv[1], out=sys.argv[2])"
 
 
+def n_written(out):
+    return len(list(out.glob("metrics/*/*.parquet")))
+
+
 @pytest.mark.slow
 def test_killed_at_ten_random_moments(tmp_path):
     path = written(tmp_path, LONG)
     whole = bc.sweep(path, out=tmp_path / "whole")
-    moments, killed, out = random.Random(1), 0, tmp_path / "out"
+    total = whole.manifest["n_chunks"]
+    random_, killed, midway, out = random.Random(1), 0, 0, tmp_path / "out"
     while killed < 10:
-        before = len(list(out.glob("metrics/*/*.parquet")))
+        before = n_written(out)
+        # So many chunks further, and then at any moment within one.
+        goal, later = before + random_.randint(1, 12), random_.uniform(0.0, 0.03)
         process = started("-c", SWEEP, str(path), str(out))
-        # Not before it computes, or it would never be killed in the middle.
-        while process.poll() is None and not (out / ".lock").exists():
-            time.sleep(0.01)
-        deadline = time.monotonic() + moments.uniform(0.5, 4.0)
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        while process.poll() is None and n_written(out) < goal:
+            time.sleep(0.002)
+        time.sleep(later)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             killed += 1
         process.wait()
-        after = len(list(out.glob("metrics/*/*.parquet")))
+        after = n_written(out)
         assert after >= before
+        midway += process.returncode == -signal.SIGKILL and before < after < total
         if process.returncode == 0:
-            again = bc.open_sweep(out)
-            assert checksums(again) == checksums(whole)
+            assert checksums(bc.open_sweep(out)) == checksums(whole)
             shutil.rmtree(out)
+    assert midway >= MOST
+    with pytest.raises(ValueError, match="is not computed yet"):
+        bc.open_sweep(out)
     again = bc.sweep(path, out=out)
     assert checksums(again) == checksums(whole)
     assert_same(rows(again), rows(whole))
+    assert again.trajectories.identical(whole.trajectories)
     assert again.table.count_rows() == again.manifest["n_scenarios"] * 2
 
 
 @contextlib.contextmanager
-def cluster(folder, n_workers=2):
-    """A scheduler and workers, processes of their own over TCP on this machine."""
+def cluster(folder, n_workers=2, foreign=()):
+    """A scheduler and workers, processes of their own over TCP on this machine.
+
+    One more worker finds the packages of the folder `foreign` first.
+    """
     words = ("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0",
              "--no-dashboard", "--scheduler-file", str(folder / "scheduler.json"))  # fmt: skip
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -247,12 +279,17 @@ def cluster(folder, n_workers=2):
             assert scheduler.poll() is None
             time.sleep(0.1)
         address = json.loads((folder / "scheduler.json").read_text())["address"]
-        for _ in range(n_workers):
+        for before in [()] * n_workers + [[path] for path in foreign]:
             workers.append(
                 started("-m", "distributed.cli.dask_worker", address, "--nthreads", "1",
-                        "--no-nanny", "--no-dashboard", "--local-directory", str(folder), **quiet)
+                        "--no-nanny", "--no-dashboard", "--local-directory", str(folder),
+                        before=before, **quiet)
             )  # fmt: skip
-        yield address, workers
+        from distributed import Client
+
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(len(workers), timeout=60)
+        yield address, workers, scheduler
     finally:
         for process in (*workers, scheduler):
             process.kill()
@@ -261,10 +298,8 @@ def cluster(folder, n_workers=2):
 
 @pytest.mark.slow
 def test_two_workers_over_tcp_give_the_same_table(tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with cluster(tmp_path) as (address, _):
-        with distributed.Client(address) as client:
-            client.wait_for_workers(2, timeout=60)
+    pytest.importorskip("distributed")
+    with cluster(tmp_path) as (address, *_):
         for name, text in DESIGNS.items():
             path = written(tmp_path, text, f"{name}.toml")
             here = bc.sweep(path, out=tmp_path / f"{name}-here", threads=1)
@@ -279,13 +314,10 @@ def test_two_workers_over_tcp_give_the_same_table(tmp_path):
 
 @pytest.mark.slow
 def test_chunks_of_a_killed_worker_are_there_once(tmp_path):
-    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("distributed")
     path = written(tmp_path, LONG)
     whole = bc.sweep(path, out=tmp_path / "whole")
-    with cluster(tmp_path) as (address, workers):
-        with distributed.Client(address) as client:
-            client.wait_for_workers(2, timeout=60)
-
+    with cluster(tmp_path) as (address, workers, _):
         def kill(done, total):
             if done > total // 4 and workers[0].poll() is None:
                 workers[0].kill()
@@ -298,22 +330,32 @@ def test_chunks_of_a_killed_worker_are_there_once(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_goes_on_here_after_its_scheduler_is_lost(tmp_path):
-    distributed = pytest.importorskip("distributed")
-    path = written(tmp_path, SAMPLED.replace("chunk = 16", "chunk = 100").replace(
-        "points = 12", "points = 4000"))  # fmt: skip
-    with cluster(tmp_path) as (address, workers):
-        with distributed.Client(address) as client:
-            client.wait_for_workers(2, timeout=60)
+    pytest.importorskip("distributed")
+    path = written(tmp_path, LONG)
+    with cluster(tmp_path) as (address, _, scheduler):
 
         def kill(done, total):
             if done > total // 8:
-                for worker in workers:
-                    worker.kill()
-                raise KeyboardInterrupt
+                scheduler.kill()
 
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(ConnectionError, match=f"the scheduler at {address} is gone; the same"):
             bc.sweep(path, out=tmp_path / "out", scheduler=address, progress=kill)
     with pytest.raises(ValueError, match="is not computed yet"):
         bc.open_sweep(tmp_path / "out")
     again = bc.sweep(path, out=tmp_path / "out")
     assert checksums(again) == checksums(bc.sweep(path, out=tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_a_worker_that_has_another_version_is_refused(undisturbed, tmp_path):
+    pytest.importorskip("distributed")
+    (tmp_path / "old/bcellsim-0.0.1.dist-info").mkdir(parents=True)
+    (tmp_path / "old/bcellsim-0.0.1.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: bcellsim\nVersion: 0.0.1\n"
+    )
+    with cluster(tmp_path, n_workers=1, foreign=[tmp_path / "old"]) as (address, *_):
+        sentence = r"worker tcp://127.0.0.1:\d+ has bcellsim 0\.0\.1\+\w+, this process has .*: inst"
+        with pytest.raises(RuntimeError, match=sentence):
+            bc.sweep(undisturbed[0], out=tmp_path / "out", scheduler=address)
+    assert not list((tmp_path / "out").glob("metrics/*/*"))
+    assert checksums(bc.sweep(undisturbed[0], out=tmp_path / "out")) == checksums(undisturbed[1])

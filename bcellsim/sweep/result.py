@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from bcellsim.explore import summarise
 from bcellsim.metrics import METRICS
 from bcellsim.names import unknown
-from bcellsim.sweep.store import COURSES, chunk_path, read_manifest
+from bcellsim.sweep.store import COURSES, chunk_path, read_manifest, wrong_with
 from bcellsim.sweep.store import METRICS as FOLDER
 
 if TYPE_CHECKING:
@@ -208,10 +207,11 @@ def open_sweep(folder: str | Path, *, damaged: str = "raise") -> Sweep:
 
     good, wrong = [], []
     for k in range(manifest["n_chunks"]):
-        entry = manifest["chunks"].get(str(k))
-        sentence = _wrong(chunk_path(folder, k), entry)
+        first = k * manifest["chunk"]
+        numbers = range(first, min(first + manifest["chunk"], manifest["n_scenarios"]))
+        sentence = wrong_with(folder, k, manifest["chunks"].get(str(k)), numbers)
         if sentence:
-            wrong.append(f"{chunk_path(folder, k)} {sentence}")
+            wrong.append(sentence)
         else:
             good.append(str(chunk_path(folder, k)))
     if wrong:
@@ -226,16 +226,6 @@ def open_sweep(folder: str | Path, *, damaged: str = "raise") -> Sweep:
         good, format="parquet", partitioning="hive", partition_base_dir=str(folder / FOLDER)
     )
     return Sweep(table, _courses(folder, table), manifest)
-
-
-def _wrong(path, entry):
-    """Say what is wrong with the file of a chunk, or nothing."""
-    if entry is None:
-        return "is not computed yet"
-    if not path.is_file():
-        return "is missing"
-    same = hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
-    return "" if same else "is damaged: its checksum differs"
 
 
 def _courses(folder, table):

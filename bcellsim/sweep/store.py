@@ -142,20 +142,19 @@ class Store:
         path = chunk_path(self.folder, k)
         if not path.exists():
             return False
-        content = path.read_bytes()
-        if k in self.chunks:
-            return hashlib.sha256(content).hexdigest() == self.chunks[k]["sha256"]
-        try:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
+        if k not in self.chunks:
+            try:
+                import pyarrow as pa
+                import pyarrow.parquet as pq
 
-            facts = json.loads(pq.read_schema(pa.BufferReader(content)).metadata[b"bcellsim"])
-        except (ValueError, KeyError, TypeError, OSError):
-            return False
-        if facts["design"] != self.design.digest or facts["versions"] != versions():
-            return False
-        self.chunks[k] = entry_of(content, facts)
-        return True
+                content = path.read_bytes()
+                facts = json.loads(pq.read_schema(pa.BufferReader(content)).metadata[b"bcellsim"])
+            except (ValueError, KeyError, TypeError, OSError):
+                return False
+            if facts["design"] != self.design.digest or facts["versions"] != versions():
+                return False
+            self.chunks[k] = entry_of(content, facts)
+        return not wrong_with(self.folder, k, self.chunks[k], self.design.scenarios(k))
 
     def missing(self) -> list[int]:
         """Return the numbers of the chunks that are not there."""
@@ -234,6 +233,46 @@ class Store:
 def chunk_path(folder: Path, k: int) -> Path:
     """Return the file of a chunk."""
     return Path(folder) / METRICS / f"chunk={k}" / "rows.parquet"
+
+
+def wrong_with(folder: Path, k: int, entry: dict | None, numbers: range) -> str:
+    """Say what is wrong with a chunk on disk, or nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        The directory.
+    k : int
+        Number of the chunk.
+    entry : dict or None
+        What the manifest says of it.
+    numbers : range
+        Its scenarios.
+    """
+    path = chunk_path(folder, k)
+    if entry is None:
+        return f"{path} is not computed yet"
+    if not path.is_file():
+        return f"{path} is missing"
+    if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+        return f"{path} is damaged: its checksum differs"
+    if entry["trajectories"] and _digest_on_disk(folder, numbers) != entry["trajectories"]:
+        where = f"{Path(folder) / COURSES}, scenarios {numbers.start} to {numbers.stop - 1},"
+        return f"{where} is damaged or missing: its checksum differs"
+    return ""
+
+
+def _digest_on_disk(folder, numbers):
+    """Return the hash of the trajectories of some scenarios as they are on disk."""
+    import zarr
+
+    try:
+        group = zarr.open_group(Path(folder) / COURSES, mode="r")
+        found = {name: group[name][numbers.start : numbers.stop]
+                 for name in group.array_keys() if name != "time"}  # fmt: skip
+    except Exception:  # a damaged file raises what its codec does
+        return "unreadable"
+    return digest_of(found)
 
 
 def entry_of(content: bytes, facts: dict) -> dict:
