@@ -1,5 +1,6 @@
 """Designs and what a sweep computes: against the explorer, the model, and other chunks."""
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -332,12 +333,34 @@ def test_trajectories_are_those_of_the_scenarios(done):
     assert np.isfinite(data.bcell.values).all(axis=1).tolist() == solved.tolist()
 
 
+def other_readers(path):
+    """Yield (n rows, mean nadir, chunks) as DuckDB and polars read them, where these are."""
+    files = f"{path}/metrics/*/*.parquet"
+    with contextlib.suppress(ImportError):
+        import duckdb
+
+        yield duckdb.sql(f"SELECT count(*), avg(nadir), count(DISTINCT chunk) FROM '{files}'"
+                         ).fetchone()  # fmt: skip
+    with contextlib.suppress(ImportError):
+        import polars as pl
+
+        table = pl.scan_parquet(path / "metrics", hive_partitioning=True)
+        asked = pl.len(), pl.col("nadir").mean(), pl.col("chunk").n_unique()
+        yield table.select(*asked).collect().row(0)
+
+
 def test_other_tools_read_the_files(done, tmp_path):
     path = tmp_path / "own"
     bc.sweep(written(tmp_path, GRID), out=path)
     table = pd.read_parquet(path / "metrics")
     assert len(table) == 120
     assert set(table["chunk"].astype(int)) == set(range(9))
+    ours = bc.open_sweep(path).table.to_table()
+    failed = ours.column("status").to_numpy() != "ok"
+    # Null, of which a mean elsewhere takes no note, not NaN, of which it would become NaN.
+    assert ours.column("nadir").null_count == failed.sum() == 40
+    for found in other_readers(path):
+        assert found == pytest.approx((120, table["nadir"].mean(), 9))
 
 
 def test_summaries_by_factor(done):

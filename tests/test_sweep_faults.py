@@ -318,6 +318,7 @@ def test_chunks_of_a_killed_worker_are_there_once(tmp_path):
     path = written(tmp_path, LONG)
     whole = bc.sweep(path, out=tmp_path / "whole")
     with cluster(tmp_path) as (address, workers, _):
+
         def kill(done, total):
             if done > total // 4 and workers[0].poll() is None:
                 workers[0].kill()
@@ -354,7 +355,7 @@ def test_a_worker_that_has_another_version_is_refused(undisturbed, tmp_path):
         "Metadata-Version: 2.1\nName: bcellsim\nVersion: 0.0.1\n"
     )
     with cluster(tmp_path, n_workers=1, foreign=[tmp_path / "old"]) as (address, *_):
-        sentence = r"worker tcp://127.0.0.1:\d+ has bcellsim 0\.0\.1\+\w+, this process has .*: inst"
+        sentence = r"worker tcp://127.0.0.1:\d+ has bcellsim 0\.0\.1\+\w+, this process has .*: in"
         with pytest.raises(RuntimeError, match=sentence):
             bc.sweep(undisturbed[0], out=tmp_path / "out", scheduler=address)
     assert not list((tmp_path / "out").glob("metrics/*/*"))

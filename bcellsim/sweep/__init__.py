@@ -40,6 +40,15 @@ A scenario is a model, a point of the factors and a subject; every threshold giv
 depend on the design alone: not on chunks, threads, workers, or where a run was broken off. Where
 every scenario has its own dose or interval, `c_trough` is not defined.
 
+Other tools
+-----------
+The files are plain Parquet, partitioned by chunk. What is not defined is null, what was not reached
+is infinite, and ``status`` is ``ok`` or says why a scenario failed.
+
+- pandas: ``pd.read_parquet("DIR/metrics")``
+- polars: ``pl.scan_parquet("DIR/metrics", hive_partitioning=True)``
+- DuckDB: ``SELECT dose, avg(nadir) FROM 'DIR/metrics/*/*.parquet' GROUP BY dose``
+
 Global sensitivity
 ------------------
 With ``sampling = "saltelli"`` or ``"morris"``, ``points`` is the number of base points, and

@@ -247,7 +247,8 @@ def _table(design: Design, scenario, point, subjects, factors, room) -> pa.Table
     names, columns, fields = [], [], []
 
     def add(name, values, about=None):
-        values = values if isinstance(values, pa.Array) else pa.array(values)
+        # Not a number becomes null, which other tools leave out of a mean.
+        values = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
         names.append(name)
         columns.append(values)
         fields.append(pa.field(name, values.type, metadata=about))

@@ -34,8 +34,8 @@ class Sweep:
     Parameters
     ----------
     table : pyarrow.dataset.Dataset
-        Its rows, read when asked for: ``table.to_table(columns=[...]).to_pandas()``. DuckDB,
-        polars and pandas read the files of ``metrics/`` themselves.
+        Its rows, read when asked for: ``table.to_table(columns=[...]).to_pandas()``. Other tools
+        read the files themselves, as `bcellsim.sweep` says.
     trajectories : xarray.Dataset or None
         Outputs over (scenario, time), read when used; None if the design wants none.
     manifest : dict
@@ -174,7 +174,8 @@ def point_means(done: Sweep, metric: str) -> dict[float, np.ndarray]:
     import pyarrow.compute as pc
 
     columns = {name: pc.field(name) for name in ("point", "threshold", metric)}
-    means = _grouped(done.table, columns, ["threshold", "point"], [(metric, "hash_mean")])
+    whole = pc.ScalarAggregateOptions(skip_nulls=False)
+    means = _grouped(done.table, columns, ["threshold", "point"], [(metric, "hash_mean", whole)])
     n = done.manifest["n_scenarios"] // done.manifest["n_subjects"]
     return {
         level: means.loc[level].iloc[:, 0].reindex(range(n)).to_numpy(float)
@@ -283,7 +284,7 @@ def _streamed(table, by, name):
     import pyarrow.compute as pc
 
     value = pc.field(name)
-    there = (~pc.is_nan(value)).cast("int64")
+    there = pc.is_valid(value).cast("int64")
     finite = pc.if_else(pc.is_finite(value), value, None)
     columns = {**{key: pc.field(key) for key in by}, "there": there, "x": finite}
     digest = pc.TDigestOptions(q=_SHARES.tolist(), delta=300, buffer_size=2000)
