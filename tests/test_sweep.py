@@ -339,8 +339,8 @@ def other_readers(path):
     with contextlib.suppress(ImportError):
         import duckdb
 
-        yield duckdb.sql(f"SELECT count(*), avg(nadir), count(DISTINCT chunk) FROM '{files}'"
-                         ).fetchone()  # fmt: skip
+        asked = f"SELECT count(*), avg(nadir), count(DISTINCT chunk) FROM '{files}'"
+        yield duckdb.sql(asked).fetchall()[0]
     with contextlib.suppress(ImportError):
         import polars as pl
 
