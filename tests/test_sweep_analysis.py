@@ -59,6 +59,7 @@ def test_sensitivity_of_a_metric_to_a_factor(tmp_path):
         bc.sensitivity(done, "acu")
     figure = bc.plot.sensitivities(bc.sensitivity(done, "auc"))
     assert len(figure.axes) == 2
+    assert figure.get_suptitle().startswith("auc: intervals at 95 %\nyu2022_ofatumumab, 64 ")
     plt.close(figure)
 
 
@@ -91,11 +92,15 @@ def test_surface_over_a_grid_and_over_points(summary, sampled):
     figure = bc.plot.response_surface(one, "interval", "dose", "suppressed_throughout")
     assert figure.axes[0].get_xlabel() == "interval [day]"
     assert figure.axes[0].get_ylabel() == "dose"
+    # What all of it shares is said, and the numbers are kept beside it.
+    assert "emax 0.5, threshold 10 cells/uL" in figure.get_suptitle()
+    assert bc.plot.data(figure)["interval"].tolist() == [28, 56, 28, 56]  # no week has a value
     plt.close(figure)
     figure = bc.plot.response_surface(
         sampled[sampled["threshold"] == 10], "interval", "dose", "nadir_median"
     )
     assert figure.axes[1].get_ylabel() == "nadir median [cells/uL]"
+    assert figure.axes[0].get_ylabel() == "dose [mg]"
     plt.close(figure)
     with pytest.raises(ValueError, match="several rows share interval and dose"):
         bc.plot.response_surface(summary, "interval", "dose", "nadir_median")
@@ -111,6 +116,8 @@ def test_parallel_coordinates(summary):
     shown = summary["suppressed_throughout"].notna().sum()
     assert len(lines.get_segments()) == shown
     assert np.nanmin(lines.get_array()) >= 0
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert {"5 mg sc", "20 mg sc", "28", "56", "0.5", "2", "10", "40"} <= texts
     plt.close(figure)
     with pytest.raises(ValueError, match="two columns or more"):
         bc.plot.parallel_coordinates(summary, ["dose"], "nadir_median")

@@ -9,14 +9,15 @@ import numpy as np
 
 from bcellsim.metrics import METRICS
 from bcellsim.names import unknown
-from bcellsim.plot.style import COLOURS, LINES
+from bcellsim.plot.style import COLOURS, MARKS, folded, keep, style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MOST_LINES, _MOST_PANELS = 2_000, 24
+#: Values of a column up to which all of them are written, not the ends alone.
+_FEW = 8
 
 
 def response_surface(table: pd.DataFrame, x: str, y: str, value: str) -> Figure:
@@ -72,8 +73,7 @@ def response_surface(table: pd.DataFrame, x: str, y: str, value: str) -> Figure:
     figure.colorbar(drawn, label=_label(table, value))
     axis.set_xlabel(_label(table, x))
     axis.set_ylabel(_label(table, y))
-    _title(figure, table)
-    return figure
+    return _finished(figure, table, (x, y))
 
 
 def parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], value: str) -> Figure:
@@ -112,22 +112,22 @@ def parallel_coordinates(table: pd.DataFrame, columns: Sequence[str], value: str
         height, ends = _height(rows[name])
         heights.append(height)
         axis.axvline(j, color="0.3", lw=0.8)
+        side = {"xytext": (-4, 0), "ha": "right"} if j == 0 else {"xytext": (4, 0), "ha": "left"}
         for at, text in ends:
-            axis.annotate(text, (j, at), xytext=(4, 0), textcoords="offset points",
+            axis.annotate(text, (j, at), textcoords="offset points", **side, zorder=5,
                           fontsize="small", va="center", bbox={"fc": "white", "ec": "none",
-                          "alpha": 0.7, "pad": 0.5})  # fmt: skip
+                          "alpha": 0.8, "pad": 0.5})  # fmt: skip
     lines = np.stack([np.broadcast_to(np.arange(len(names)), (len(rows), len(names))),
                       np.column_stack(heights)], axis=-1)  # fmt: skip
     bundle = LineCollection(lines, cmap="cividis", lw=1.0, alpha=0.6)
     bundle.set_array(rows[value].to_numpy(float))
     axis.add_collection(bundle)
-    axis.set_xlim(-0.2, len(names) - 0.6)
+    axis.set_xlim(-0.5, len(names) - 0.6)
     axis.set_ylim(-0.08, 1.08)
     axis.set_yticks([])
     axis.set_xticks(range(len(names)), [_label(table, name).replace(" [", "\n[") for name in names])
-    figure.colorbar(bundle, label=_label(table, value))
-    _title(figure, table)
-    return figure
+    figure.colorbar(bundle, label=_label(table, value)).solids.set_alpha(1.0)
+    return _finished(figure, table, columns)
 
 
 def _height(column):
@@ -138,8 +138,9 @@ def _height(column):
         of = dict(zip(texts, places, strict=True))
         return column.map(of).to_numpy(float), [(of[text], text) for text in texts]
     low, high = float(column.min()), float(column.max())
-    width = (high - low) or 1.0
-    return (column.to_numpy(float) - low) / width, [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")]
+    width, shown = (high - low) or 1.0, np.unique(column)
+    shown = shown if len(shown) <= _FEW else [low, high]
+    return (column.to_numpy(float) - low) / width, [((v - low) / width, f"{v:.4g}") for v in shown]
 
 
 def small_multiples(
@@ -188,18 +189,20 @@ def small_multiples(
             rows = table[table[panels] == panel]
             rows = rows[rows[lines] == kind] if lines else rows
             shown = np.where(np.isfinite(rows[value]), rows[value], np.nan)
-            axis.plot(rows[x], shown, LINES[i % 4], marker=_MARKERS[i % 7], ms=4,
-                      color=COLOURS[i % 7], label=_text(table, lines, kind))  # fmt: skip
+            colour, line = style(i)
+            axis.plot(rows[x], shown, line, marker=MARKS[i % len(MARKS)], ms=4, color=colour,
+                      label=_text(table, lines, kind))  # fmt: skip
         axis.set_title(_text(table, panels, panel), fontsize="small")
     for axis in axes.flat[len(of) :]:
         axis.set_visible(False)
+    for axis in axes.flat[max(len(of) - across, 0) : len(of)]:  # the lowest panel of each column
+        axis.tick_params(labelbottom=True)
     figure.supxlabel(_label(table, x), fontsize="medium")
     figure.supylabel(_label(table, value), fontsize="medium")
     if lines:
         handles, labels = axes.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, fontsize="small", loc="outside right upper")
-    _title(figure, table)
-    return figure
+    return _finished(figure, table, (x, panels, lines))
 
 
 def sensitivities(table: pd.DataFrame) -> Figure:
@@ -231,16 +234,18 @@ def sensitivities(table: pd.DataFrame) -> Figure:
         rows = table[table["threshold"] == level]
         (_bars if "st" in table else _points)(axis, rows)
         axis.set_title(f"≤ {level:g} cells/µL", fontsize="small")
+    for axis in axes[0, 1:]:
+        axis.set_ylabel("")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=2)
-    figure.suptitle(f"{table['metric'].iloc[0]}: intervals at 95 %", fontsize="medium")
-    return figure
+    figure.legend(handles, labels, fontsize="small", loc="outside lower center", ncols=5)
+    metric = table["metric"].iloc[0].replace("_", " ")
+    return _finished(figure, table, ("threshold",), f"{metric}: intervals at 95 %")
 
 
 def _bars(axis, rows):
     place = np.arange(len(rows))
-    for i, (key, label) in enumerate([("s1", "alone"), ("st", "with interactions")]):
+    for i, (key, label) in enumerate([("s1", "alone (first order)"),
+                                      ("st", "with interactions (total)")]):  # fmt: skip
         axis.bar(place + 0.4 * i - 0.2, rows[key], 0.38, yerr=rows[f"{key}_ci"], capsize=3,
                  color=COLOURS[i], label=label, hatch=("", "//")[i])  # fmt: skip
     axis.set_xticks(place, rows["factor"], rotation=30)
@@ -252,10 +257,10 @@ def _points(axis, rows):
     unit = METRICS[rows["metric"].iloc[0]].unit
     of = f" [{unit}]" if unit else ""
     for i, row in enumerate(rows.itertuples()):
-        axis.errorbar(row.mu_star, row.sigma, xerr=row.mu_star_ci, capsize=3,
-                      marker=_MARKERS[i % 7], color=COLOURS[i % 7])  # fmt: skip
-        axis.annotate(row.factor, (row.mu_star, row.sigma), xytext=(4, 6),
-                      textcoords="offset points", fontsize="small")  # fmt: skip
+        axis.errorbar(row.mu_star, row.sigma, xerr=row.mu_star_ci, capsize=3, ls="",
+                      marker=MARKS[(i + i // len(MARKS)) % len(MARKS)],
+                      color=style(i)[0], label=row.factor)  # fmt: skip
+    axis.margins(0.08)
     axis.set_xlabel(f"Mean size of elementary effects{of}")
     axis.set_ylabel(f"Their standard deviation{of}")
 
@@ -289,6 +294,14 @@ def _ticks(values):
     return [value if isinstance(value, str) else f"{value:.4g}" for value in values]
 
 
-def _title(figure, table):
-    if "source" in table.attrs:
-        figure.suptitle(table.attrs["source"], fontsize="small")
+def _finished(figure, table, drawn, said=""):
+    """Return a figure with a title, that says what does not vary either, and with its table."""
+    fixed = [
+        _text(table, name, table[name].iloc[0])
+        for name in table.attrs.get("units", {})
+        if name in table and name not in (*drawn, *METRICS) and len(set(table[name])) == 1
+    ]
+    lines = [said, table.attrs.get("source", ""), ", ".join(fixed)]
+    title = "\n".join(folded(line) for line in lines if line)
+    figure.suptitle(title, fontsize="small")
+    return keep(figure, table)

@@ -143,6 +143,8 @@ def read_factor(name: str, role: str, entry: FactorEntry, sampled: bool) -> Fact
     if sampled and entry.levels is None:
         if role == "window" or (role == "schedule" and name not in SAMPLED):
             raise ValueError(f"{name} is not sampled from a range: give values, or levels")
+        if template:
+            about["unit"] = single_dose(template).unit
         return Factor(**about, distribution=kind, first=first, second=second, template=template)
     return Factor(**about, levels=_spaced(kind, first, second, entry, template))
 

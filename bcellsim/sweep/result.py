@@ -56,6 +56,12 @@ class Sweep:
         """The metrics of the table."""
         return [name for name in self.table.schema.names if name in METRICS]
 
+    @property
+    def source(self) -> str:
+        """Models, number of scenarios and seed, as figures show them."""
+        models = ", ".join(self.manifest["design"]["model"])
+        return f"{models}, {self.manifest['n_scenarios']:,} scenarios, seed {self.manifest['seed']}"
+
     def __repr__(self):
         facts = self.manifest
         return (
@@ -151,9 +157,7 @@ class Sweep:
             name: (schema.field(name).metadata or {}).get(b"unit", b"").decode()
             for name in [*by, *names]
         }
-        table.attrs["source"] = f"{', '.join(self.manifest['design']['model'])}, " + (
-            f"{self.manifest['n_scenarios']:,} scenarios, seed {self.manifest['seed']}"
-        )
+        table.attrs["source"] = self.source
         return table
 
     def _in_order(self, table, by):

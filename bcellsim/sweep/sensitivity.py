@@ -101,7 +101,9 @@ def sensitivity(done: Sweep, metric: str) -> pd.DataFrame:
             for row in _indices(spec, names, u, values):
                 rows.append({"model": model, "threshold": level, "metric": metric, **row})
     table = pd.DataFrame(rows)
-    return table if len(spec["model"]) > 1 else table.drop(columns="model")
+    table = table if len(spec["model"]) > 1 else table.drop(columns="model")
+    table.attrs["source"] = done.source
+    return table
 
 
 def _indices(spec, names, u, values):
