@@ -313,6 +313,26 @@ def test_two_workers_over_tcp_give_the_same_table(tmp_path):
 
 
 @pytest.mark.slow
+def test_workers_that_come_later_are_used(undisturbed, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    under_way = []
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as here:
+
+        def scale(done, total):
+            if done:
+                here.scale(3)
+                here.wait_for_workers(3, timeout=30)
+            under_way.append(len(here.scheduler.tasks))
+
+        again = bc.sweep(undisturbed[0], out=tmp_path / "out", progress=scale,
+                         scheduler=here.scheduler_address)  # fmt: skip
+    assert max(under_way) > 2
+    assert checksums(again) == checksums(undisturbed[1])
+
+
+@pytest.mark.slow
 def test_chunks_of_a_killed_worker_are_there_once(tmp_path):
     pytest.importorskip("distributed")
     path = written(tmp_path, LONG)

@@ -65,16 +65,20 @@ best; the kernel is compiled once a machine (`BCELLSIM_CACHE_DIR`). A lost worke
 again; a lost scheduler or a killed run loses nothing that is written: give the same command.
 
 - One machine: ``--threads`` needs no cluster. For processes, ``dask scheduler --port 8786`` and
-  ``dask worker tcp://127.0.0.1:8786 --nworkers 8 --nthreads 1``; in Python,
-  ``distributed.LocalCluster(n_workers=8, threads_per_worker=1).scheduler_address``.
+  ``dask worker tcp://127.0.0.1:8786 --nworkers 8 --nthreads 1``; in Python, below
+  ``if __name__ == "__main__":``,
+  ``cluster = distributed.LocalCluster(n_workers=8, threads_per_worker=1)``, then
+  ``bcellsim.sweep("design.toml", out="DIR", scheduler=cluster.scheduler_address)``.
 - SSH: ``dask ssh HOST1 HOST2 HOST3 --nthreads 1 --nworkers 16`` (package ``paramiko``) starts the
-  scheduler on the first host.
-- SLURM, with package ``dask-jobqueue``:
-  ``cluster = SLURMCluster(cores=32, processes=32, memory="64GB", walltime="04:00:00")``,
-  ``cluster.scale(jobs=10)``, then ``scheduler=cluster.scheduler_address``.
-- Kubernetes, with the operator of ``dask-kubernetes``: an image with the package in
-  ``KubeCluster(name="sweep", image=..., n_workers=20)``, then
-  ``scheduler=cluster.scheduler_address``, run inside the cluster or through a forwarded port.
+  scheduler on the first host, at port 8786, and workers on all.
+- SLURM, with package ``dask-jobqueue``: ``cluster = dask_jobqueue.SLURMCluster(cores=32,
+  processes=32, memory="64GB", walltime="04:00:00")``, ``cluster.scale(jobs=10)``,
+  ``cluster.wait_for_workers(1)``, then ``scheduler=cluster.scheduler_address``. Workers that start
+  later are used as they come, and what a job leaves undone at its end is run again.
+- Kubernetes, with the operator of ``dask-kubernetes`` in the cluster: an image with the package in
+  ``cluster = dask_kubernetes.operator.KubeCluster(name="sweep", image=..., n_workers=20)``,
+  ``cluster.wait_for_workers(1)``, then ``scheduler=cluster.scheduler_address``; from outside the
+  cluster that address is a forwarded port.
 """
 
 from bcellsim.sweep.design import Design

@@ -156,7 +156,7 @@ def _on_cluster(design: Design, missing: list[int], address: str) -> Iterator[So
         ) from None
     if not missing:
         return
-    with _client(address) as client:
+    with _client(address) as client, _there(address):
         expected, text = versions(), design.text
         _require_versions(client, expected)
         rest = iter(missing)
@@ -165,13 +165,17 @@ def _on_cluster(design: Design, missing: list[int], address: str) -> Iterator[So
             # Not pure: a chunk of an earlier run that the scheduler remembers is not taken.
             return client.submit(run_chunk, text, k, expected, pure=False, retries=2)
 
-        ahead = 2 * max(1, sum(client.ncores().values()))
-        running = as_completed([submit(k) for k in islice(rest, ahead)], loop=client.loop)
+        def more(there):
+            # Workers come and go: two chunks for each of their threads are under way.
+            with _there(address, OSError, RuntimeError):
+                ahead = 2 * max(1, sum(client.ncores().values()))
+                return [submit(k) for k in islice(rest, max(0, ahead - there))]
+
+        running = as_completed(more(0), loop=client.loop)
         for future in running:
-            yield _result(future, address)
+            yield future.result()
             future.release()
-            for k in islice(rest, 1):
-                running.add(submit(k))
+            running.update(more(running.count()))
 
 
 def _client(address):
@@ -210,18 +214,23 @@ def _require_versions(client, expected):
                 )
 
 
-def _result(future, address):
+@contextlib.contextmanager
+def _there(address, *lost):
+    """Say in a sentence that a scheduler is lost, or a worker again and again.
+
+    A lost scheduler also raises the errors `lost`, where workers do not raise such ones.
+    """
     from distributed import CancelledError, KilledWorker
     from distributed.comm import CommClosedError
 
     try:
-        return future.result()
+        yield
     except KilledWorker as error:
         raise RuntimeError(
             f"a chunk was lost with its worker again and again ({error.last_worker}); has it too "
             "little memory? The same command goes on with what is missing"
         ) from None
-    except (CancelledError, CommClosedError):
+    except (CancelledError, CommClosedError, *lost):
         raise ConnectionError(
             f"the scheduler at {address} is gone; the same command goes on with what is missing"
         ) from None
