@@ -1,14 +1,19 @@
 """The command line of sweeps: what it prints, how it goes on, and one sentence for a mistake."""
 
 import errno
+import io
 import os
+import re
 import shutil
+import sys
+import time
 
 import pytest
 from sweeps import GRID, checksums, written
 from test_cli import folder, parsed, run  # noqa: F401
 
 import bcellsim as bc
+from bcellsim.cli import sweeps
 from bcellsim.sweep import run as running
 from bcellsim.sweep import store
 
@@ -81,6 +86,29 @@ def test_a_damaged_chunk_is_computed_again(run, out, undisturbed):  # noqa: F811
         bc.open_sweep(out)
     assert run(*SWEEP)[0] == 0
     assert checksums(bc.open_sweep(out)) == checksums(undisturbed[0])
+
+
+def test_a_terminal_shows_rate_and_time_left(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with sweeps.progress(quiet=False) as show:
+        show(20_000, 60_000)  # of an earlier run
+        for done in (30_000, 40_000, 50_000):
+            time.sleep(0.12)  # the bar is drawn ten times a second
+            show(done, 60_000)
+        time.sleep(0.12)
+    shown = sys.stderr.getvalue()
+    assert "50000/60000" in shown
+    rates = [int(rate.replace(",", "")) for rate in re.findall(r"([\d,]+)/s", shown)]
+    # Ten thousand in an eighth of a second or more; the first twenty thousand do not count.
+    assert 0 < rates[-1] < 100_000
+    assert re.search(r"0:00:0\d", shown)
+    with sweeps.progress(quiet=True) as show:
+        assert show is None
 
 
 def test_a_stopped_sweep_says_how_to_go_on(run, monkeypatch):  # noqa: F811

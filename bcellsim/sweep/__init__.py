@@ -61,8 +61,9 @@ On a cluster
 writes what they return, so that only it needs DIR. What must be shared: the address, the same
 version of the package on all (others are refused), and the files that a design names, models and
 patients of one's own, under the same path. Workers with ``--nthreads 1`` and one process a core are
-best; the kernel is compiled once a machine (`BCELLSIM_CACHE_DIR`). A lost worker's chunks are run
-again; a lost scheduler or a killed run loses nothing that is written: give the same command.
+best, and several chunks for each (``chunk`` in the design); the kernel is compiled once a machine
+(`BCELLSIM_CACHE_DIR`). A lost worker's chunks are run again; a lost scheduler or a killed run loses
+nothing that is written: give the same command.
 
 - One machine: ``--threads`` needs no cluster. For processes, ``dask scheduler --port 8786`` and
   ``dask worker tcp://127.0.0.1:8786 --nworkers 8 --nthreads 1``; in Python, below
