@@ -68,14 +68,7 @@ def checked(
     structure, params, events, times, *, until=None, outputs=None, tallies=(), dense=(), states=None
 ) -> Task:
     """Return the task, or raise a ValueError that says what disagrees; see `solve`."""
-    params = np.asarray(params, dtype=np.float64)
-    wanted_shape = f"(n_subjects, {len(structure.parameters)})"
-    if params.ndim not in (2, 3) or params.shape[-1] != len(structure.parameters):
-        raise ValueError(
-            f"params has shape {params.shape}; structure {structure.name} wants {wanted_shape}, "
-            "with an axis of occasions between where they change"
-        )
-    params = _own(params if params.ndim == 3 else params[:, None])
+    params = _parameters(params, structure)
     n = len(params)
     times = _times(times, n)
     outputs = structure.outputs if outputs is None else outputs
@@ -108,6 +101,17 @@ def checked(
         states=_states(states, n, structure),
         tallies=tuple((position(tally.output), tally) for tally in tallies),
     )  # fmt: skip
+
+
+def _parameters(params, structure):
+    params = np.asarray(params, dtype=np.float64)
+    wanted_shape = f"(n_subjects, {len(structure.parameters)})"
+    if params.ndim not in (2, 3) or params.shape[-1] != len(structure.parameters):
+        raise ValueError(
+            f"params has shape {params.shape}; structure {structure.name} wants {wanted_shape}, "
+            "with an axis of occasions between where they change"
+        )
+    return _own(params if params.ndim == 3 else params[:, None])
 
 
 def _own(array):
