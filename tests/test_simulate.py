@@ -1,5 +1,6 @@
 """Simulation: shapes, provenance, events and the sentences for what cannot be simulated."""
 
+import inspect
 import re
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 import xarray as xr
 
 from bcellsim import Event, Regimen, load_model, load_regimen, sample_population, simulate
+from bcellsim.engine import STATUS
 from bcellsim.population import typical_subject
 from bcellsim.schedule import compile_events
 from bcellsim.units import days
@@ -363,6 +365,12 @@ def test_failure_may_be_marked():
     rest = [0, 1, 3, 4]
     expected = simulate(YU, [LABEL], whole, until=28)
     assert np.array_equal(result.bcell[:, rest], expected.bcell[:, rest])
+
+
+@pytest.mark.parametrize("sentence", STATUS.values())
+def test_what_a_status_advises_is_an_argument(sentence):
+    advised = re.findall("`(.*?)`", sentence)
+    assert set(advised) <= set(inspect.signature(simulate).parameters)
 
 
 @pytest.mark.parametrize("regimens", [LABEL, [LABEL, "20 mg sc q12w"]])

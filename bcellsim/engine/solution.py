@@ -14,7 +14,8 @@ OK, STEP_LIMIT, STEP_SIZE, NOT_FINITE = range(4)
 #: What each status of a subject means, and what to try.
 STATUS = {
     OK: "solved",
-    STEP_LIMIT: "step limit reached, by the stiff method too; try a larger `max_steps` or `rtol`",
+    STEP_LIMIT: "step limit reached, by the stiff method too; try a larger `rtol` or an earlier "
+    "`until`, or look at the parameters",
     STEP_SIZE: "step size too small to advance, by the stiff method too; the equations blow up",
     NOT_FINITE: "a parameter, or the solution, is not a finite number",
 }
