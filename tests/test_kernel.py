@@ -236,6 +236,17 @@ def test_the_gap_is_looked_into_where_equations_are_not_affine(name, states):
     assert {structure.states[i] for i in lower.Source(structure).steep()} == states
 
 
+@pytest.mark.parametrize(
+    ("name", "taken"), [("turnover", {"conc", "bcell"}), ("tmdd_qss", {"conc_free", "bcell"})]
+)
+def test_multiples_of_states_are_followed_without_a_fit(name, taken):
+    """Total drug of a target-mediated structure is no multiple of its states."""
+    structure = get_structure(name)
+    source = source_of(structure)
+    nodes = zip(structure.outputs, source.equations.outputs, strict=True)
+    assert {output for output, node in nodes if source.combination(node)} == taken
+
+
 FEATURES = get_host_cpu_features()
 REGISTER = "z" if FEATURES.get("avx512f") else "y" if FEATURES.get("avx2") else None
 wide = pytest.mark.skipif(REGISTER is None, reason="this machine has neither AVX-512 nor AVX2")

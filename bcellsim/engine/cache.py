@@ -55,10 +55,14 @@ def _write_once(path: Path, text: str) -> None:
 
 
 class Kernel(NamedTuple):
-    """A compiled kernel, and the states that each output is computed from."""
+    """A compiled kernel, and the states whose continuous solution each output needs.
+
+    `needs` at a time, `follows` for tallies.
+    """
 
     solve_block: Callable
     needs: list[set[int]]
+    follows: list[set[int]]
 
 
 @cache
@@ -89,4 +93,7 @@ def _made(source, name):
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # numba's cache imports the module by this name
     spec.loader.exec_module(module)
-    return Kernel(module.solve_block, [equations.needs(o) for o in range(equations.m)])
+    needs = [equations.needs(o) for o in range(equations.m)]
+    follows = [set() if source.combination(node) else states
+               for node, states in zip(equations.outputs, needs, strict=True)]  # fmt: skip
+    return Kernel(module.solve_block, needs, follows)

@@ -54,8 +54,11 @@ def _solve_by(made, task, *, rtol, atol, max_steps, threads, progress):
     used = np.zeros(len(task.structure.states), np.int64)
     followed = np.zeros(len(task.structure.outputs), np.int64)
     followed[[output for output, _ in task.tallies]] = 1
-    for output in {*task.wanted, *task.recorded, *np.flatnonzero(followed)}:
-        used[list(kernel.needs[output])] = 1
+    for states in (
+        *(kernel.needs[output] for output in {*task.wanted, *task.recorded}),
+        *(kernel.follows[output] for output in np.flatnonzero(followed)),
+    ):
+        used[list(states)] = 1
     # One table: what is passed to the functions of a kernel is passed word by word.
     rows = np.column_stack([ev.time, ev.kind, ev.index, ev.value, ev.scale])
     events = ev.start, rows, ev.clock, ev.schedule

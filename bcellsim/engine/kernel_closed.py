@@ -206,7 +206,7 @@ def _is_fine(followed, recorded):
 
 
 @_compiled
-def _tally_parts(F, C, tallies, followed, fine, width):
+def _tally_parts(F, tallies, followed, fine, width):
     """Add a step of all lanes to the tallies, part by part."""
     most = 0
     for lane in range(_W):

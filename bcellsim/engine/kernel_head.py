@@ -17,11 +17,12 @@ _entry = njit(**_flags, nogil=True, cache=True)
 #: constants
 _FOLLOWING, _LIVE, _DENSE = range(3)
 _TIME, _KIND, _INDEX, _EVENT_VALUE, _SCALE = range(5)
-# Rows of a tally: what it asks, whether its window is open, what it has found, and which lanes
-# need a closer look.
-_LEVEL, _OPENS, _CLOSES, _ACTIVE = 0, _W, 2 * _W, 3 * _W
-_ONE, _OTHER, _LOOK, _TALLY = 4 * _W, 5 * _W, 6 * _W, 7 * _W
-_POINTS, _BISECTIONS, _NEWTON, _THIRD = 8, 40, 6, 1.0 / 3.0
+# Rows of a tally: what it asks of which output, whether its window is open, what it has found, what
+# it waits for; and since when the output is above its level, or the best value so far.
+_WHAT, _OF, _LEVEL, _OPENS, _CLOSES, _ACTIVE = 0, _W, 2 * _W, 3 * _W, 4 * _W, 5 * _W
+_ONE, _OTHER, _FALLS, _RISES, _KEPT, _TALLY = 6 * _W, 7 * _W, 8 * _W, 9 * _W, 10 * _W, 11 * _W
+_LOW, _HIGH, _AREA = _A + 5 * _W, _A + 6 * _W, _A + 7 * _W
+_POINTS, _ITERATIONS = 8, 40
 
 
 @intrinsic

@@ -172,8 +172,7 @@ def _finish(F, C, lane, code, problem, found):
     if code == _OK:
         for k in range(len(kinds)):
             q = _ROWS * _W + k * _TALLY + lane
-            if kinds[k] == _ABOVE and F[q + _ONE] > 0.0:
-                F[q + _OTHER] = 1.0
+            _close(F[q - lane : q - lane + _TALLY], lane, F[_T + lane])
             tallied[subject, k, 0], tallied[subject, k, 1] = F[q + _ONE], F[q + _OTHER]
 
 

@@ -1,108 +1,117 @@
 """Template of the compiled backend, second part as well: the tallies, and their closer look.
 
-`T` holds the rows of one tally. See `kernel_block.py`.
+Rows `_A` hold the Bernstein coefficients of an output in the step, which bound it; then its bounds,
+which are infinite for a lane that does not move, and its area. `T` holds the rows of one tally. One
+of a level waits: rows `_FALLS` and `_RISES` say what the bounds of its output must reach before
+anything happens to it, and those of an output before anything happens to any of its tallies. See
+`kernel_block.py`.
 """
 
 
 @_inlined
-def _value(F, lane, theta):
+def _value(powers, theta):
     """Return an output at a position of the step, from its powers."""
+    c0, c1, c2, c3, c4 = powers
+    return c0 + theta * (c1 + theta * (c2 + theta * (c3 + theta * c4)))
+
+
+@_inlined
+def _slopes_of(powers, theta):
+    """Return the first three derivatives of an output at a position of the step."""
+    _, c1, c2, c3, c4 = powers
+    first = c1 + theta * (2.0 * c2 + theta * (3.0 * c3 + theta * 4.0 * c4))
+    second = 2.0 * c2 + theta * (6.0 * c3 + theta * 12.0 * c4)
+    return first, second, 6.0 * c3 + theta * 24.0 * c4
+
+
+@_inlined
+def _powers(F, lane, sign):
+    """Return the powers of sign x an output, and the four differences of its coefficients."""
     a = _A + lane
-    power = F[a + 3 * _W] + theta * F[a + 4 * _W]
-    return F[a] + theta * (F[a + _W] + theta * (F[a + 2 * _W] + theta * power))
+    b0, b1, b2 = sign * F[a], sign * F[a + _W], sign * F[a + 2 * _W]
+    b3, b4 = sign * F[a + 3 * _W], sign * F[a + 4 * _W]
+    d0, d1, d2, d3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
+    e0, e1, e2 = d1 - d0, d2 - d1, d3 - d2
+    powers = b0, 4.0 * d0, 6.0 * e0, 4.0 * (e1 - e0), (e2 - e1) - (e1 - e0)
+    return powers, (d0, d1, d2, d3)
 
 
 @_compiled
-def _root(F, lane, low, high, level, rising):
-    """Return where an output crosses a level between two positions."""
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        if (_value(F, lane, middle) > level) == rising:
-            high = middle
+def _root(powers, low, high, level):
+    """Return where an output crosses a level between two positions, by Newton and bisection."""
+    first, last = _value(powers, low) - level, _value(powers, high) - level
+    rising = last > first
+    theta = low + (high - low) * first / (first - last)
+    for _ in range(_ITERATIONS):
+        value = _value(powers, theta) - level
+        if (value > 0.0) == rising:
+            high = theta
         else:
-            low = middle
-    return 0.5 * (low + high)
+            low = theta
+        before = theta
+        theta -= value / _slopes_of(powers, theta)[0]
+        if not low <= theta <= high:
+            theta = 0.5 * (low + high)
+        if abs(theta - before) < 1e-8:
+            break
+    return theta
 
 
 @_compiled
-def _narrowed(F, lane, best, sign):
-    """Return where sign x an output is smallest near a point, by golden sections."""
+def _narrowed(powers):
+    """Return where an output is smallest, by golden sections near the best of nine points."""
+    best, smallest = 0.0, powers[0]
+    for j in range(1, _POINTS + 1):
+        value = _value(powers, j / _POINTS)
+        if value < smallest:
+            best, smallest = j / _POINTS, value
     low, high = max(best - 1.0 / _POINTS, 0.0), min(best + 1.0 / _POINTS, 1.0)
-    for _ in range(_BISECTIONS):
+    for _ in range(_ITERATIONS):
         a, b = high - 0.6180339887498949 * (high - low), low + 0.6180339887498949 * (high - low)
-        if sign * _value(F, lane, a) < sign * _value(F, lane, b):
+        if _value(powers, a) < _value(powers, b):
             high = b
         else:
             low = a
     middle = 0.5 * (low + high)
-    better = sign * _value(F, lane, middle) < sign * _value(F, lane, best)
-    return middle if better else best
+    return middle if _value(powers, middle) < smallest else best
+
+
+@_inlined
+def _turning(F, T, sign, bound):
+    """Find where sign x an output is smallest within a step, in lanes where that may be less."""
+    n = 0
+    for lane in range(_W):
+        powers, (d0, d1, d2, d3) = _powers(F, lane, sign)
+        beats = sign * F[bound + lane] < T[_KEPT + lane]
+        # Where the coefficients of its slope change sign once, so does the slope: by Halley.
+        theta = d0 / (d0 - d3)
+        first, second, third = _slopes_of(powers, theta)
+        theta -= 2.0 * first * second / (2.0 * second * second - first * third)
+        first, second, third = _slopes_of(powers, theta)
+        theta -= 2.0 * first * second / (2.0 * second * second - first * third)
+        found = (theta > 0.0) & (theta < 1.0) & (abs(first) < 1e-3 * second)
+        found &= (d0 < 0.0) & (d3 > 0.0) & ((d1 <= 0.0) | (d2 >= 0.0))
+        value = _value(powers, theta)
+        better = beats & found & (value < T[_KEPT + lane])
+        T[_KEPT + lane] = _choose(better, value, T[_KEPT + lane])
+        when = F[_T + lane] + theta * F[_HS + lane]
+        T[_OTHER + lane] = _choose(better, when, T[_OTHER + lane])
+        T[_FALLS + lane] = _choose(beats & (not found), 1.0, 0.0)
+        n += beats & (not found)
+    if n > 0:
+        for lane in range(_W):
+            if T[_FALLS + lane] > 0.0:
+                _search(F, T, lane, sign)
 
 
 @_compiled
-def _extreme(F, lane, sign):
-    """Return where sign x an output is smallest: by Newton from the best of nine points."""
-    best, smallest = 0.0, sign * F[_A + lane]
-    for j in range(1, _POINTS + 1):
-        value = sign * _value(F, lane, j / _POINTS)
-        if value < smallest:
-            best, smallest = j / _POINTS, value
-    a, theta = _A + lane, best
-    c1, c2, c3, c4 = F[a + _W], F[a + 2 * _W], F[a + 3 * _W], F[a + 4 * _W]
-    if best == 0.0 and sign * c1 >= 0.0:
-        return best
-    if best == 1.0 and sign * (c1 + 2.0 * c2 + 3.0 * c3 + 4.0 * c4) <= 0.0:
-        return best
-    for _ in range(_NEWTON):
-        slope = c1 + theta * (2.0 * c2 + theta * (3.0 * c3 + theta * 4.0 * c4))
-        curvature = 2.0 * c2 + theta * (6.0 * c3 + theta * 12.0 * c4)
-        if not sign * curvature > 0.0:
-            return _narrowed(F, lane, best, sign)
-        before = theta
-        theta = min(max(theta - slope / curvature, best - 1.0 / _POINTS), best + 1.0 / _POINTS)
-        if abs(theta - before) < 1e-9:
-            break
-    theta = min(max(theta, 0.0), 1.0)
-    return theta if sign * _value(F, lane, theta) < smallest else best
-
-
-@_compiled
-def _look(F, T, lane, kind):
-    """Follow an output through a step in which something happens to a tally."""
-    h, t, level = F[_HS + lane], F[_T + lane], T[_LEVEL + lane]
-    one, other = T[_ONE + lane], T[_OTHER + lane]
-    if kind in (_LOWEST, _HIGHEST):
-        sign = 1.0 if kind == _LOWEST else -1.0
-        theta = _extreme(F, lane, sign)
-        value = _value(F, lane, theta)
-        if not sign * value >= sign * one:
-            T[_ONE + lane], T[_OTHER + lane] = value, t + theta * h
-        return
-    before, was_above = 0.0, F[_A + lane] > level
-    if kind == _BELOW:
-        if not was_above and one == np.inf:
-            one = t
-        elif was_above and one < np.inf and other == np.inf:
-            other = t
-    for j in range(1, _POINTS + 1):
-        theta = j / _POINTS
-        above = _value(F, lane, theta) > level
-        root = theta
-        if above != was_above:
-            root = _root(F, lane, before, theta, level, above)
-        if kind == _ABOVE:
-            if above or was_above:
-                one += h * ((root - before) if was_above else (theta - root))
-        elif above != was_above:
-            if not above and one == np.inf:
-                one = t + root * h
-            elif above and one < np.inf and other == np.inf:
-                other = t + root * h
-        before, was_above = theta, above
-    if kind == _ABOVE and one == 0.0:
-        theta = _extreme(F, lane, -1.0)
-        other = max(other, 1.0 if _value(F, lane, theta) > level else 0.0)
-    T[_ONE + lane], T[_OTHER + lane] = one, other
+def _search(F, T, lane, sign):
+    """Find where sign x an output of any form is smallest within a step."""
+    powers = _powers(F, lane, sign)[0]
+    theta = _narrowed(powers)
+    value = _value(powers, theta)
+    if value < T[_KEPT + lane]:
+        T[_KEPT + lane], T[_OTHER + lane] = value, F[_T + lane] + theta * F[_HS + lane]
 
 
 @_inlined
@@ -110,94 +119,187 @@ def _smallest(F, T, sign, bound):
     """Add a step to a tally of the smallest sign x an output, whose bound is in a row."""
     n = 0
     for lane in range(_W):
-        days, one, least = F[_MOVED + lane] * T[_ACTIVE + lane], T[_ONE + lane], F[bound + lane]
-        beats = (not sign * least >= sign * one) & (days > 0.0)
-        start, end = F[_A + lane], F[_A + 7 * _W + lane]
-        first = sign * start <= sign * end
-        value = _choose(first, start, end)
-        simple = sign * least >= sign * value  # the bound is at an end
-        better = beats & simple
-        when, other = _choose(first, F[_T + lane], F[_REACHED + lane]), T[_OTHER + lane]
-        T[_ONE + lane] = _choose(better, value, one)
-        T[_OTHER + lane] = _choose(better, when, other)
-        look = beats & (not simple)
-        T[_LOOK + lane] = _choose(look, 1.0, 0.0)
-        n += look
-    return n
+        least, end, best = sign * F[bound + lane], sign * F[_A + 4 * _W + lane], T[_KEPT + lane]
+        falls = (least < best) & (end == least)
+        T[_KEPT + lane] = _choose(falls, least, best)
+        T[_OTHER + lane] = _choose(falls, F[_REACHED + lane], T[_OTHER + lane])
+        n += (least < best) & (end > least)
+    if n > 0:
+        _turning(F, T, sign, bound)
+
+
+@_compiled
+def _look(F, T, lane):
+    """Follow an output through a step in which something may happen to a tally of a level."""
+    h, t, level = F[_HS + lane], F[_T + lane], T[_LEVEL + lane]
+    powers, (d0, d1, d2, d3) = _powers(F, lane, 1.0)
+    falls, rises = max(max(d0, d1), max(d2, d3)) <= 0.0, min(min(d0, d1), min(d2, d3)) >= 0.0
+    points = 1 if falls or rises else _POINTS
+    _pass(T, lane, t, powers[0] > level)
+    before, was_above = 0.0, powers[0] > level
+    for j in range(1, points + 1):
+        theta = j / points
+        above = _value(powers, theta) > level
+        if above != was_above:
+            _pass(T, lane, t + h * _root(powers, before, theta, level), above)
+        before, was_above = theta, above
+    if points > 1 and T[_WHAT + lane] == _ABOVE and T[_OTHER + lane] == 0.0:
+        # Between two of the points it may have been above as well.
+        powers = _powers(F, lane, -1.0)[0]
+        T[_OTHER + lane] = 1.0 if -_value(powers, _narrowed(powers)) > level else 0.0
+    _wait(T, lane)
 
 
 @_inlined
-def _tally(F, T, kind):
-    """Add a step of all lanes to a tally, rows `T`; return how many lanes need a closer look."""
-    n = 0
-    if kind == _ABOVE:
-        for lane in range(_W):
-            level, days = T[_LEVEL + lane], F[_MOVED + lane] * T[_ACTIVE + lane]
-            low, high = F[_A + 5 * _W + lane], F[_A + 6 * _W + lane]
-            T[_ONE + lane] += _choose(low > level, days, 0.0)
-            look = (low <= level) & (high > level) & (days > 0.0)
-            T[_LOOK + lane] = _choose(look, 1.0, 0.0)
-            n += look
-    elif kind == _BELOW:
-        for lane in range(_W):
-            level, days = T[_LEVEL + lane], F[_MOVED + lane] * T[_ACTIVE + lane]
-            waits, done = T[_ONE + lane] == np.inf, T[_OTHER + lane] < np.inf
-            low, high = F[_A + 5 * _W + lane], F[_A + 6 * _W + lane]
-            happens = _choose(waits, level - low, high - level) >= 0.0
-            look = happens & (not done) & (days > 0.0)
-            T[_LOOK + lane] = _choose(look, 1.0, 0.0)
-            n += look
-    elif kind == _INTEGRAL:
-        for lane in range(_W):
-            days, a = F[_MOVED + lane] * T[_ACTIVE + lane], _A + lane
-            mean = F[a] + 0.5 * F[a + _W] + _THIRD * F[a + 2 * _W] + 0.25 * F[a + 3 * _W]
-            mean += 0.2 * F[a + 4 * _W]
-            T[_ONE + lane] += _choose(days > 0.0, days * mean, 0.0)
-            T[_OTHER + lane] += days
-    elif kind == _LOWEST:
-        n = _smallest(F, T, 1.0, _A + 5 * _W)
-    elif kind == _HIGHEST:
-        n = _smallest(F, T, -1.0, _A + 6 * _W)
-    return n
+def _pass(T, lane, time, above):
+    """Let a tally of a level see on which side of it an output is from a time on."""
+    if T[_WHAT + lane] == _ABOVE:
+        if above and T[_KEPT + lane] == np.inf:
+            T[_KEPT + lane], T[_OTHER + lane] = time, 1.0
+        elif not above:
+            _close(T, lane, time)
+    elif not above and T[_ONE + lane] == np.inf:
+        T[_ONE + lane] = time
+    elif above and T[_ONE + lane] < np.inf and T[_OTHER + lane] == np.inf:
+        T[_OTHER + lane] = time
 
 
 @_inlined
-def _follow(F, C, output, tallies):
-    """Add the step of all lanes to the tallies of an output, whose polynomials are in rows `_A`."""
-    kinds, outputs, _, _, _ = tallies
-    for k in range(len(kinds)):
+def _wait(T, lane):
+    """Say what a tally of a level waits for."""
+    falls, done = T[_KEPT + lane] < np.inf, False
+    if T[_WHAT + lane] == _BELOW:
+        falls, done = T[_ONE + lane] == np.inf, T[_OTHER + lane] < np.inf
+    T[_FALLS + lane] = T[_LEVEL + lane] if falls and not done else -np.inf
+    T[_RISES + lane] = np.inf if falls or done else T[_LEVEL + lane]
+
+
+@_compiled
+def _begin(F, T, lane):
+    """Open the window of a tally."""
+    t, what = F[_T + lane], T[_WHAT + lane]
+    value = _observe(F, lane, max(t - F[_CLOCK + lane], 0.0), int(T[_OF + lane]))
+    T[_ACTIVE + lane] = 1.0
+    if what in (_LOWEST, _HIGHEST):
+        T[_KEPT + lane], T[_OTHER + lane] = value if what == _LOWEST else -value, t
+    elif what == _INTEGRAL:
+        T[_KEPT + lane] = t
+    elif what != _MARKED:
+        _pass(T, lane, t, value > T[_LEVEL + lane])
+        _wait(T, lane)
+
+
+@_compiled
+def _close(T, lane, time):
+    """Write down what a tally has kept, when its window or the time above its level ends."""
+    what, kept = T[_WHAT + lane], T[_KEPT + lane]
+    if what == _ABOVE and kept < np.inf:
+        T[_ONE + lane] += time - kept
+        T[_KEPT + lane] = np.inf
+    elif T[_ACTIVE + lane] > 0.0:
+        if what in (_LOWEST, _HIGHEST):
+            T[_ONE + lane], T[_KEPT + lane] = kept if what == _LOWEST else -kept, -np.inf
+        elif what == _INTEGRAL:
+            T[_OTHER + lane] += time - kept
+
+
+@_inlined
+def _end_tally(T, lane, time):
+    """Close the window of a tally."""
+    _close(T, lane, time)
+    T[_ACTIVE + lane] = 0.0
+    T[_FALLS + lane], T[_RISES + lane] = -np.inf, np.inf
+
+
+@_compiled
+def _gather(F, lane, n_tallies):
+    """Say what the tallies of each output wait for together."""
+    for o in range(_OUTPUTS):
+        F[_ANY_FALLS + _W * o + lane], F[_ANY_RISES + _W * o + lane] = -np.inf, np.inf
+    for k in range(n_tallies):
+        q = _ROWS * _W + k * _TALLY + lane
+        if F[q + _WHAT] in (_ABOVE, _BELOW):
+            o = _W * int(F[q + _OF]) + lane
+            F[_ANY_FALLS + o] = max(F[_ANY_FALLS + o], F[q + _FALLS])
+            F[_ANY_RISES + o] = min(F[_ANY_RISES + o], F[q + _RISES])
+
+
+@_compiled
+def _attend(F, lane, output, n_tallies):
+    """Look closer where a bound of an output is what one of its tallies waits for."""
+    low, high = F[_LOW + lane], F[_HIGH + lane]
+    for k in range(n_tallies):
         q = _ROWS * _W + k * _TALLY
-        rows = F[q : q + _TALLY]
-        if outputs[k] == output and _tally(F, rows, kinds[k]) > 0:
-            for lane in range(_W):
-                if rows[_LOOK + lane] > 0.0 and C[_SUBJECT + lane] >= 0:
-                    _look(F, rows, lane, kinds[k])
+        T = F[q : q + _TALLY]
+        asks = T[_OF + lane] == output and T[_WHAT + lane] in (_ABOVE, _BELOW)
+        if asks and (low <= T[_FALLS + lane] or high > T[_RISES + lane]):
+            _look(F, T, lane)
+    _gather(F, lane, n_tallies)
+
+
+@_inlined
+def _follow(F, output, n, tallies):
+    """Add the step of all lanes to the tallies of an output; `n` lanes need a closer look."""
+    kinds, outputs, _, _, _ = tallies
+    if n > 0:
+        row = _W * output
+        for lane in range(_W):
+            falls = F[_LOW + lane] <= F[_ANY_FALLS + row + lane]
+            if falls or F[_HIGH + lane] > F[_ANY_RISES + row + lane]:
+                _attend(F, lane, output, len(kinds))
+    for k in range(len(kinds)):
+        if outputs[k] == output:
+            q = _ROWS * _W + k * _TALLY
+            T = F[q : q + _TALLY]
+            if kinds[k] == _INTEGRAL:
+                for lane in range(_W):
+                    T[_ONE + lane] += T[_ACTIVE + lane] * F[_AREA + lane]
+            elif kinds[k] == _LOWEST:
+                _smallest(F, T, 1.0, _LOW)
+            elif kinds[k] == _HIGHEST:
+                _smallest(F, T, -1.0, _HIGH)
 
 
 @_compiled
 def _next_edge(F, lane, n_tallies):
-    """Say which tallies are in their window now; return when the next window opens or closes."""
-    t, edge = F[_T + lane], np.inf
+    """Open and close the windows of this moment; return when the next one opens or closes."""
+    t, edge, changed = F[_T + lane], np.inf, False
+    if t < F[_EDGE + lane]:
+        return F[_EDGE + lane]
     for k in range(n_tallies):
-        q = _ROWS * _W + k * _TALLY + lane
-        opens, closes = F[q + _OPENS], F[q + _CLOSES]
-        F[q + _ACTIVE] = 1.0 if opens <= t < closes else 0.0
+        q = _ROWS * _W + k * _TALLY
+        T = F[q : q + _TALLY]
+        opens, closes = T[_OPENS + lane], T[_CLOSES + lane]
+        if (opens <= t < closes) != (T[_ACTIVE + lane] > 0.0):
+            changed = True
+            if t < closes:
+                _begin(F, T, lane)
+            else:
+                _end_tally(T, lane, t)
         if opens > t:
             edge = min(edge, opens)
         if closes > t:
             edge = min(edge, closes)
+    if changed:
+        _gather(F, lane, n_tallies)
+    F[_EDGE + lane] = edge
     return edge
 
 
 @_compiled
 def _open(F, lane, subject, tallies):
     """Begin the tallies of a subject."""
-    kinds, _, levels, opens, closes = tallies
+    kinds, outputs, levels, opens, closes = tallies
     for k in range(len(kinds)):
         q = _ROWS * _W + k * _TALLY + lane
         i = min(subject, levels.shape[1] - 1)
+        F[q + _WHAT], F[q + _OF], F[q + _ACTIVE] = kinds[k], outputs[k], 0.0
         F[q + _LEVEL], F[q + _OPENS], F[q + _CLOSES] = levels[k, i], opens[k, i], closes[k, i]
         nothing = 0.0 if kinds[k] == _ABOVE or kinds[k] == _INTEGRAL else np.nan
         if kinds[k] == _BELOW:
             nothing = np.inf
         F[q + _ONE] = F[q + _OTHER] = nothing
+        F[q + _FALLS], F[q + _RISES] = -np.inf, np.inf
+        F[q + _KEPT] = np.inf if kinds[k] == _ABOVE else -np.inf
+    F[_EDGE + lane] = -np.inf
+    _gather(F, lane, len(kinds))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bcellsim.engine import events, solution, tableau, tally
-from bcellsim.engine.closed_form import is_affine
+from bcellsim.engine.bernstein import INNER, extreme, fitted
+from bcellsim.engine.closed_form import affine, is_affine
 from bcellsim.engine.equations import Equations
-from bcellsim.engine.graph import make, number
+from bcellsim.engine.graph import fixed, make, number
 from bcellsim.engine.writer import OUTCOME, Writer
 from bcellsim.structures import Structure
 
@@ -39,6 +40,7 @@ class Source:
         n, parameters = self.n, len(self.equations.structure.parameters)
         return [
             ("_Y", n), ("_U", n), *self.step_heights(), ("_A", 8),
+            ("_ANY_FALLS", self.equations.m), ("_ANY_RISES", self.equations.m),
             ("_Q", len(self.equations.derived)), ("_P", parameters), ("_X", parameters),
             *((name, 1) for name in _SCALARS),
         ]  # fmt: skip
@@ -113,6 +115,7 @@ class Source:
         sizes = {
             "_CONVERTED": tuple(i in converted for i in range(self.n)),
             "_N": self.n, "_NP": len(self.equations.structure.parameters), "_W": LANES,
+            "_OUTPUTS": self.equations.m,
             "_ROWS": self.n_rows // LANES, "_COUNTERS": len(_COUNTERS),
             "_FIRST_STEP": FIRST_STEP, "_EVENT_CARE": EVENT_CARE,
             "_EARLY": EARLY, "_EARLY_GROWTH": EARLY_GROWTH, "_MOST_PARTS": 1,
@@ -298,42 +301,75 @@ class Source:
         return lines
 
     def courses(self):
-        """Return the polynomial of each output in the step: powers, bounds and its end, eight rows.
+        """Return the lines that describe each output in the step, and follow it.
 
-        The bounds are the extremes of its Bernstein coefficients, of which two are its ends.
+        Five Bernstein coefficients, of which two are its ends, their extremes, which bound it, and
+        its area, in one loop: small ones would be unrolled, and not turned into SIMD.
         """
         lines = []
         for o, node in enumerate(self.equations.outputs):
-            a = [self.row("_A", j) for j in range(8)]
-            body = [*self.course(node, a), *_described(a)]
-            block = [*over_lanes(body), f"_follow(F, C, {o}, tallies)"]
+            body, b = self.course(node)
+            *coefficients, low, high, area = (self.row("_A", j) for j in range(8))
+            body += [f"{row} = {name}" for row, name in zip(coefficients, b, strict=True)]
+            body += [
+                f"moved = {self.row('_MOVED')}",
+                f"low = _choose(moved > 0.0, {extreme('min', b)}, np.inf)",
+                f"high = _choose(moved > 0.0, {extreme('max', b)}, -np.inf)",
+                f"{low}, {high} = low, high",
+                f"{area} = _choose(moved > 0.0, 0.2 * moved * ({' + '.join(b)}), 0.0)",
+                f"n += (low <= {self.row('_ANY_FALLS', o)}) | (high > {self.row('_ANY_RISES', o)})",
+            ]
+            block = ["n = 0", *over_lanes(body), f"_follow(F, {o}, n, tallies)"]
             lines += [f"if followed[{o}]:", *("    " + line for line in block)]
         return lines
 
-    def course(self, node, a):
-        """Return the lines that write the powers of an output in the step, and its end."""
-        if node.op == "input" and node.args[0] == "y":
-            return self._state_course(node.args[1], a)
-        return self._other_course(node, a)
+    def combination(self, node):
+        """Return an output as a constant and multiples of states, or None if it is not such."""
+        try:
+            constant, parts = affine(node, frozenset(("y", i) for i in range(self.n)))
+        except ValueError:
+            return None
+        return (constant, parts) if parts and all(map(fixed, (constant, *parts.values()))) else None
 
-    def _state_course(self, i, a):
-        lines = [f"{a[m]} = {self.row('_C', 4 * i + m - 1)}" for m in range(1, 5)]
-        return [f"{a[0]} = {self.row('_Y', i)}", *lines, f"{a[7]} = {self.row('_NEW', i)}"]
+    def course(self, node):
+        """Return the lines that compute the coefficients of an output in the step, and names."""
+        found = self.combination(node)
+        if found is None:
+            return self.fitted_course(node)
+        (constant, parts), names = found, [f"b{j}" for j in range(5)]
+        writer = Writer(self.leaf("_Y"), self.equations.derived)
+        factors = {i: writer.name(factor) for (_, i), factor in parts.items()}
+        offset = [] if constant is number(0.0) else [writer.name(constant)]
+        lines = ["h = " + self.row("_HS"), *writer.lines]
+        for i in factors:
+            inner = [f"{self.row('_Y', i)} + {move}" for move in self.moves(i)]
+            ends = self.row("_Y", i), self.row("_NEW", i)
+            lines += [f"b{i}_{j} = {value}" for j, value in enumerate((ends[0], *inner, ends[1]))]
+        for j, name in enumerate(names):
+            terms = [f"b{i}_{j}" if f == "1.0" else f"{f} * b{i}_{j}" for i, f in factors.items()]
+            lines.append(f"{name} = {' + '.join([*offset, *terms])}")
+        return lines, names
 
-    def _other_course(self, node, a):
-        """Return the lines that fit an output through its values at five nodes."""
+    def moves(self, i):
+        """Return how far beyond its start a state's inner Bernstein coefficients are."""
+        rows = (tableau.EXTENSION @ INNER).T.tolist()
+        return [f"h * ({self.weighted(weights, i)})" for weights in rows]
+
+    def fitted_course(self, node):
+        """Return the lines that fit an output through its values at five nodes, and names."""
         lines, values = ["h = " + self.row("_HS")], []
         for m, theta in enumerate(solution.NODES.tolist()):
             time = f"max({self.row('_TM')} + {theta!r} * h, 0.0)"
             body, name = self.at(node, theta, time, f"n{m}_")
             lines += body
             values.append(name)
-        return lines + fitted(values, a)
+        more, names = fitted(values)
+        return lines + more, names
 
 
 _SCALARS = (
     "_T", "_H", "_HS", "_TM", "_STOP", "_END", "_CLOCK", "_REACHED", "_NEXT", "_ERROR", "_STEPS",
-    "_REJECTED", "_GOOD", "_DUE", "_MOVED", "_LAST", "_FRESH", "_ENDS", "_VALUE",
+    "_EDGE", "_REJECTED", "_GOOD", "_DUE", "_MOVED", "_LAST", "_FRESH", "_ENDS", "_VALUE",
 )  # fmt: skip
 _COUNTERS = ("_SUBJECT", "_ROW", "_EVENT", "_EVENTS", "_AHEAD", "_SLOT")
 
@@ -343,28 +379,6 @@ _COUNTERS = ("_SUBJECT", "_ROW", "_EVENT", "_EVENTS", "_AHEAD", "_SLOT")
 FIRST_STEP, EVENT_CARE = 0.1, 50.0
 #: Below this step [day] the next may be larger by this factor, which soon makes up for a small one.
 EARLY, EARLY_GROWTH = 0.1, 50.0
-
-
-def fitted(values, a):
-    """Return the lines that write the polynomial through five values, and its end."""
-    lines = []
-    for m in range(5):
-        weights = zip(solution.TO_POWERS[:, m].tolist(), values, strict=True)
-        lines.append(f"{a[m]} = " + " + ".join(f"{w!r} * {value}" for w, value in weights if w))
-    return [*lines, f"{a[7]} = {values[-1]}"]
-
-
-def _described(a):
-    """Return the lines that write bounds of a polynomial."""
-    return [
-        *(f"c{m} = {a[m]}" for m in range(5)),
-        "b1 = c0 + 0.25 * c1",
-        "b2 = c0 + 0.5 * c1 + 0.5 * _THIRD * c2",
-        "b3 = c0 + 0.75 * c1 + 0.5 * c2 + 0.25 * c3",
-        f"b4 = {a[7]}",
-        f"{a[5]} = min(c0, min(b1, min(b2, min(b3, b4))))",
-        f"{a[6]} = max(c0, max(b1, max(b2, max(b3, b4))))",
-    ]
 
 
 def over_lanes(lines):

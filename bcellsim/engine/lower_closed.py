@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bcellsim.engine import collocation, solution
+from bcellsim.engine.bernstein import fitted
 from bcellsim.engine.closed_form import given, split
 from bcellsim.engine.collocation import PRODUCTS, SIXTEENTHS, STAGES
 from bcellsim.engine.equations import Equations, boundary
 from bcellsim.engine.graph import fixed, number
-from bcellsim.engine.lower import Source, fitted, over_lanes
+from bcellsim.engine.lower import Source, over_lanes
 from bcellsim.engine.writer import Writer
 
 #: A polynomial of degree four is fitted to this many parts of a step at least: the highest Legendre
@@ -78,7 +79,7 @@ class ClosedSource(Source):
             "step": over_lanes(self.nodes()) + over_lanes(self.collocation()),
             "extension": [],
             "courses": self.courses(),
-            "tallies": ["_tally_parts(F, C, tallies, followed, fine, width)"],
+            "tallies": ["_tally_parts(F, tallies, followed, fine, width)"],
             "accept": over_lanes(["_accept(F, lane)"]),
         }
 
@@ -167,7 +168,7 @@ class ClosedSource(Source):
         return [*lines, self.rated("now", "x{}".format), "loss, gain = now[0], now[1]"]
 
     def nodes(self):
-        """Return the lines that choose each lane's step and find the rates at the nodes."""
+        """Return the lines that choose each lane's step, and find the rates at the nodes."""
         modes = range(len(self.linear))
         lines = ["h, left = F[_H + lane], F[_STOP + lane] - F[_T + lane]",
                  "since, fast = F[_SINCE + lane], 0.0"]  # fmt: skip
@@ -196,9 +197,14 @@ class ClosedSource(Source):
             drift, curve = self.row("_DRIFT", j), self.row("_CURVE", j)
             lines.append(f"d{j} = h * ({drift} + 2.0 * since * {curve})")
             lines.append(f"c{j} = h * h * {curve}")
+        return lines + self.rates_at_nodes()
+
+    def rates_at_nodes(self):
+        """Return the lines that find the rates at the nodes from the drug there."""
+        lines = []
         for i, n in enumerate(SIXTEENTHS, start=1):
             for j in self.driving:
-                terms = [f"w{j}_{k} * e{k}_{n}" for k in modes]
+                terms = [f"w{j}_{k} * e{k}_{n}" for k in range(len(self.linear))]
                 theta = n / 16
                 lines.append(
                     f"x{j} = a{j} + {theta} * (d{j} + {theta} * c{j}) + {' + '.join(terms)}"
@@ -256,7 +262,7 @@ class ClosedSource(Source):
             return f"{self.row('_Y', i)} + _moved(F, lane, {theta})"
         return f"_linear(F, lane, {self.linear.index(i)}, {theta} * h)"
 
-    def course(self, node, a):
+    def course(self, node):
         """Return the lines that fit an output in a part of a step through five of its values."""
         lines, values = [f"share, h = F[_SHARE + lane], {self.row('_WHOLE', 1)}"], []
         for m, theta in enumerate(solution.NODES.tolist()):
@@ -265,4 +271,5 @@ class ClosedSource(Source):
             body, name = self.at(node, "theta", "time", f"n{m}_")
             lines += body
             values.append(name)
-        return lines + fitted(values, a)
+        more, names = fitted(values)
+        return lines + more, names

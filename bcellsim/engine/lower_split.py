@@ -12,7 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
+import numpy as np
+
 from bcellsim.engine import tableau
+from bcellsim.engine.bernstein import INNER
 from bcellsim.engine.closed_form import affine
 from bcellsim.engine.collocation import LEAST_RATIO, LOBATTO, LOBATTO_NODES
 from bcellsim.engine.equations import Equations, boundary
@@ -268,6 +271,14 @@ class SplitSource(Source):
         increments = [self.increment(i, m) for m in range(_STAGES + 1)]
         return [f"{self.row('_C', 4 * i + m)} = {spanned(weights, increments)}"
                 for m, weights in enumerate(LOBATTO.powers)]  # fmt: skip
+
+    def moves(self, i):
+        """Return how far beyond its start a state's inner Bernstein coefficients are."""
+        if i in self.drugs:
+            return super().moves(i)
+        increments = [self.increment(i, m) for m in range(_STAGES + 1)]
+        weights = (INNER.T @ np.array(LOBATTO.powers)).tolist()
+        return [spanned(row, increments) for row in weights]
 
 
 def spanned(weights, increments):
