@@ -270,7 +270,8 @@ def with_covariate(population: Population, name: str, value: float) -> Populatio
         raise ValueError(f"model {model.name}: {unknown('covariate', name, known)}")
     values = {**population.covariates, name: _numbers(value, name, len(population))}
     _check_range(model, values)
-    parameters = model.individual(values, population.eta)
+    kappa = None if population.kappa is None else population.kappa[:, 0]
+    parameters = model.individual(values, population.eta, kappa)
     return replace(population, covariates=values, parameters=parameters)
 
 
