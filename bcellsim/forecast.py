@@ -47,7 +47,9 @@ def forecast(
     """Forecast one patient's counts, from draws of the fitted parameters.
 
     Every draw is solved from the first dose of the data on, with the doses given by then; the
-    plan's doses are added from `now` on.
+    plan's doses are added from `now` on. Covariates that change in time keep their last value.
+    Where parameters vary between occasions, the plan's first dose begins a new one, drawn from the
+    model's variability; without further doses the last one goes on.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def forecast(
     if length <= 0 or step <= 0:
         raise ValueError(f"until = {length:g} d and every = {step:g} d must be above 0")
     found = fit.drawn(draws, seed, method)
-    people = fit.population(draws, found.seed, method)
+    people = fit.population(draws, found.seed, method, anew=first_dose(plan, now))
     course = continued(fit, plan, now=now, until=now + length)
     line = fit.problem.line
     begin = now if since is None else days(since, "since")
@@ -127,8 +129,15 @@ def forecast(
         provenance(fit.model), seed=found.seed, now=now, until=length,
         plan="no further doses" if plan is None else load_regimen(plan).name,
         draws=found.note, effective_draws=found.effective, n_draws=draws,
+        covariates=fit.problem.pieces.ahead(),
     )  # fmt: skip
     return result
+
+
+def first_dose(plan: Regimen | str | None, now: float) -> float | None:
+    """Return when the first dose of a plan from now on is given, on the data's clock, if any."""
+    day = load_regimen(plan).first_dose if plan is not None else None
+    return None if day is None else now + day
 
 
 def moment(fit: Fit, now: float | str | None) -> float:

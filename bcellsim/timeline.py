@@ -64,7 +64,7 @@ def timeline(model: Model, regimen: Regimen, people: Population, until: float) -
     regimen : Regimen
         Events up to the day `until`; later ones are left out.
     people : Population
-        Subjects for all of which a steady state is to be reached.
+        Subjects for all of which a steady state is to be reached; their occasions are on its clock.
     until : float
         End of the simulation [day].
 
@@ -84,7 +84,7 @@ def timeline(model: Model, regimen: Regimen, people: Population, until: float) -
             out.append(replace(event, time=now))
             since = len(out) if event.kind == "reset" else since
             continue
-        n = _cycles_needed(model, event, people)
+        n = _cycles_needed(model, event, people.on(event.time))
         before = out[since:] if event.superposed else []
         length = max([n * (event.every or _INFUSED), *(now - e.time for e in before)])
         out.append(Event("reset", now, line=event.line))

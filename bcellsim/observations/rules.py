@@ -51,7 +51,7 @@ def check_model(rows: list[Row], model: Model | None, findings: Findings) -> Non
             continue
         findings.add("note", "covariate-of-model", f"there is no column {name} ({covariate.meaning}"
                      f"), which model {model.name} needs",
-                     suggestion="add it, or give it with the fit")  # fmt: skip
+                     column=name, suggestion="add it, or give it with the fit")  # fmt: skip
 
 
 def by_subject(rows: list[Row], records: list[dict]) -> list[list[int]]:
