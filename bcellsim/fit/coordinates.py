@@ -51,6 +51,8 @@ class Coordinates:
         self.model, self.names = model, tuple(names)
         self.logit = np.array([model.is_logit(name) for name in names])
         self.held, self.tied, self.searched = {}, {}, {}
+        #: Sides (coordinate, "min" or "max") bounded by `WIDEST`, of which nothing was said.
+        self.assumed = set()
         self.template = lmfit.Parameters()
         auxiliary = [name for name in settings if name not in names]
         for name in auxiliary:
@@ -101,7 +103,10 @@ class Coordinates:
                       for side, sign in (("min", -1), ("max", 1))}  # fmt: skip
         with np.errstate(divide="ignore", invalid="ignore"):
             for side, given in (("min", low), ("max", high)):
-                if given is not None and np.isfinite(given):
+                said_so = given is not None and np.isfinite(given)
+                if bounded and not said_so:
+                    self.assumed.add((key, side))
+                if said_so:
                     limits[side] = float(scale(given)) if given > 0 else -np.inf
         if not limits["min"] < limits["max"]:
             raise ValueError(f"parameters: {name}: min = {low:g} is not below max = {high:g}")

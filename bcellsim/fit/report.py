@@ -74,6 +74,8 @@ def _counted(fit):
 
 def _search(fit):
     ended = "converged" if fit.converged else "DID NOT CONVERGE"
+    if fit.implausible:
+        ended += f", at an implausible value of {', '.join(fit.implausible)} (see the warnings)"
     agreeing = int(fit.starts["agrees"].sum())
     others = fit.starts.loc[~fit.starts["agrees"], "above_best"]
     higher = f"; the next minimum is {others.min():.2f} higher" if len(others) else ""
@@ -131,6 +133,7 @@ def as_json(fit) -> dict:
                    for output, e in fit.errors.items()},
         "covariates": fit.covariates,
         "converged": fit.converged,
+        "implausible": list(fit.implausible),
         "objective": fit.objective,
         "minus_two_log_l": fit.minus_two_log_l,
         "aic": _plain(fit.aic),

@@ -12,6 +12,7 @@ from bcellsim.draws import check_seed
 from bcellsim.fit.curvature import Curvature, curvature
 from bcellsim.fit.identify import identify
 from bcellsim.fit.likelihood import ErrorModel
+from bcellsim.fit.plausible import at_edge, implausible, warnings_of
 from bcellsim.fit.posterior import FEW, Draws, draw
 from bcellsim.fit.problem import Problem
 from bcellsim.fit.profile import profile
@@ -137,11 +138,22 @@ class Fit:
 
     @property
     def converged(self) -> bool:
-        """Whether the search ended at a minimum: the objective could fall no further."""
+        """Whether the search ended at a minimum: the objective could fall no further.
+
+        Not where a parameter without bounds ran to the edge of the search. A minimum may still be
+        at an implausible value, see `implausible`.
+        """
+        if at_edge(self.problem, self.curvature):
+            return False
         decrement = self.curvature.decrement
         if not self.curvature.complete:
             return bool(self.result.success) and not decrement > _CONVERGED
         return bool(decrement < _CONVERGED)
+
+    @property
+    def implausible(self) -> tuple[str, ...]:
+        """Parameters whose estimate lies where hardly a patient does; the warnings say how far."""
+        return tuple(implausible(self.problem, self.curvature))
 
     @property
     def objective(self) -> float:
@@ -346,10 +358,7 @@ def _starts(problem, ends, evaluations, best):
 
 def _warnings(problem, about, starts):
     found = [*problem.rows.told, *filter(None, [problem.late])]
-    at_bound = [n for n, on in zip(problem.coordinates.variables, about.at_bound, strict=True)
-                if on]  # fmt: skip
-    if at_bound:
-        found.append(f"{', '.join(at_bound)} ended at a bound: its standard error is missing")
+    found += warnings_of(problem, about)
     if starts["above_best"].min() > SAME:
         found.append("the refined search left the minimum of its start")
     if len(starts) > 1 and starts["agrees"].sum() == 1:
