@@ -339,7 +339,7 @@ def test_draws_that_cannot_be_made_say_so(kpd, varied, tmp_path):
     rows = ["1,0,1000,.", "1,300,.,200", "1,350,.,190"]
     flat = bc.fit_individual(kpd, read(tmp_path, rows), prior=None, sigma=0.3, starts=1,
                              fixed={"kel": 0.05, "a50": 20, "kout": 0.05})  # fmt: skip
-    with pytest.raises(ValueError, match="these data do not determine log_emax"):
+    with pytest.raises(ValueError, match="these data do not determine emax"):
         flat.draws(10)
 
 

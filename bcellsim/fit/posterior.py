@@ -98,7 +98,10 @@ def draw(problem: Problem, curvatures: list, n: int, seed: int, method: str) -> 
         raise ValueError(unknown("method of drawing", str(method), METHODS))
     if not curvatures[0].complete:
         bad = ~np.isfinite(np.diag(curvatures[0].covariance))
-        names = [v for v, b in zip(problem.coordinates.variables, bad, strict=True) if b]
+        known = {**problem.coordinates.searched, **problem.beside}
+        shown = {key: name for name, key in known.items()}
+        names = [shown.get(v, v) for v, b in zip(problem.coordinates.variables, bad, strict=True)
+                 if b]  # fmt: skip
         raise ValueError(
             f"these data do not determine {', '.join(names)}, so that nothing can be drawn: fix "
             "them, or use the prior"

@@ -18,7 +18,7 @@ def as_text(fit) -> str:
     rows, problem = fit.residuals, fit.problem
     lines = [
         f"Fit of {described(provenance(fit.model))}",
-        f"  data: {_counted(fit)}, {fit.regimen.n_doses(problem.end + 1e-9)} doses, "
+        f"  data: {_counted(fit)}, {_number(fit.regimen.n_doses(problem.end + 1e-9), 'dose')}, "
         f"{fit.regimen.shorthand()}",
         *(f"  data: {remark}" for remark in remarks_of(fit)),
         f"  covariates: {problem.pieces.ahead()}",
@@ -68,8 +68,13 @@ def _counted(fit):
     for output in fit.problem.outputs:
         own = rows.output == output
         censored = int((rows.cens[own] != 0).sum())
-        parts.append(f"{int(own.sum())} observations of {output}, {censored} censored")
+        seen = _number(int(own.sum()), "observation")
+        parts.append(f"{seen} of {output}, {censored} censored")
     return "; ".join(parts) + f" ({rows.method})"
+
+
+def _number(n, what):
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _search(fit):

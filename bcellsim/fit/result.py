@@ -371,7 +371,7 @@ def _warnings(problem, about, starts):
 
 
 def _warn_if_few(draws):
-    if draws.effective < FEW:
+    if draws.effective < min(FEW, len(draws.points)):
         import warnings
 
         warnings.warn(

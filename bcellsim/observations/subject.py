@@ -60,7 +60,8 @@ def one_subject(table: pd.DataFrame, subject: str | None = None) -> pd.DataFrame
         if len(subjects) > 1:
             raise ValueError(
                 f"the data hold {len(subjects)} subjects ({', '.join(subjects[:5])}"
-                f"{'...' if len(subjects) > 5 else ''}); an individual fit takes one: name it"
+                f"{'...' if len(subjects) > 5 else ''}); an individual fit takes one: name its "
+                "subject (--subject)"
             )
         return table
     if str(subject) not in subjects:
@@ -296,9 +297,12 @@ def remarks(table: pd.DataFrame, given: Iterable[str] = ()) -> list[str]:
             f"the lymphocyte count of the sample ({some['ALC'].min():g} to {some['ALC'].max():g} "
             "per uL)" if basis == "lymphocytes" else "the predicted baseline"
         )  # fmt: skip
-        said.append(f"{len(some)} counts are % of {basis}, compared through {through}")
-    if (rows["REP"] > 1).any():
-        said.append(f"{int((rows['REP'] > 1).sum())} observations repeat another of the same time")
+        what = "count is" if len(some) == 1 else "counts are"
+        said.append(f"{len(some)} {what} % of {basis}, compared through {through}")
+    repeats = int((rows["REP"] > 1).sum())
+    if repeats:
+        what = "observation repeats" if repeats == 1 else "observations repeat"
+        said.append(f"{repeats} {what} another of the same time")
     if day_zero(table) is not None:
         said.append(f"day 0 is {day_zero(table):%Y-%m-%d}")
     said.append(f"covariates that change in time: {table.attrs.get('covariate_rule', 'locf')}")
