@@ -114,6 +114,19 @@ def forecast(
         "dose", [e.amount if e.unit == "mg" else np.nan for e in doses],
         {"unit": "mg", "long_name": "Dose"},
     )  # fmt: skip
+    result = xr.Dataset(data, _coordinates(fit, times, now, draws))
+    result.attrs.update(
+        provenance(fit.model), seed=found.seed, now=now, until=length,
+        plan="no further doses" if plan is None else load_regimen(plan).name,
+        draws=found.note, effective_draws=found.effective, n_draws=draws,
+        covariates=fit.problem.pieces.ahead(),
+    )  # fmt: skip
+    return result
+
+
+def _coordinates(fit, times, now, draws):
+    """Return the coordinates of a forecast: times, days from now, and dates where there are any."""
+    clock = {"unit": "day", "units": "day"}
     about = {**clock, "long_name": "Time on the clock of the data"}
     from_now = {**clock, "long_name": "Time from now"}
     coords = {
@@ -124,14 +137,7 @@ def forecast(
     if zero is not None:
         stamps = np.datetime64(zero, "s") + np.round(times * 86400.0).astype("timedelta64[s]")
         coords["date"] = ("time", stamps.astype("datetime64[ns]"), {"long_name": "Date"})
-    result = xr.Dataset(data, coords)
-    result.attrs.update(
-        provenance(fit.model), seed=found.seed, now=now, until=length,
-        plan="no further doses" if plan is None else load_regimen(plan).name,
-        draws=found.note, effective_draws=found.effective, n_draws=draws,
-        covariates=fit.problem.pieces.ahead(),
-    )  # fmt: skip
-    return result
+    return coords
 
 
 def first_dose(plan: Regimen | str | None, now: float) -> float | None:

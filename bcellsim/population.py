@@ -47,8 +47,8 @@ class Population:
     seed : int or None
         Seed of the random effects; None where there are none.
     occasions : tuple of float
-        When the occasions begin, on the clock of the regimens [day]; the first one at 0, or of a
-        patient with data at their first row.
+        When they begin, on the clock of the regimens [day]; the first one at 0 (of a
+        patient with data: at the first row).
     kappa : float array (n_subjects, n_occasions, n_occasion_effects), optional
         Deviations of each occasion.
     """
@@ -75,14 +75,6 @@ class Population:
             parameters=self.parameters[which],
             kappa=None if self.kappa is None else self.kappa[which],
         )
-
-    def on(self, day: float) -> Population:
-        """Return the subjects with the parameters of one day for all time."""
-        if self.parameters.ndim == 2:
-            return self
-        k = int(np.searchsorted(self.occasions[1:], day, side="right"))
-        kappa = None if self.kappa is None else self.kappa[:, k : k + 1]
-        return replace(self, parameters=self.parameters[:, k], occasions=(0.0,), kappa=kappa)
 
     def require_one_occasion(self, what: str) -> None:
         """Raise ValueError if parameters change between occasions, which `what` cannot follow."""

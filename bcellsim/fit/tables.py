@@ -45,6 +45,13 @@ def params_of(problem: Problem, about: Curvature):
                 "determined": _determined(moved, error, prior_sd.get(name)),
             }
         )
+    rows += _rows_beside(problem, about)
+    return pd.DataFrame(rows).set_index("parameter")
+
+
+def _rows_beside(problem, about):
+    """Return the rows of what is estimated beside parameters: errors, factors of occasions."""
+    coordinates, rows = problem.coordinates, []
     spread = problem.within.sd() if problem.kappas else {}
     for name, key in problem.beside.items():
         column = coordinates.variables.index(key)
@@ -57,7 +64,7 @@ def params_of(problem: Problem, about: Curvature):
             "log_se": error, "typical": np.nan if sd is None else 1.0,
             "prior_sd": np.nan if sd is None else sd, "determined": _determined(True, error, sd),
         })  # fmt: skip
-    return pd.DataFrame(rows).set_index("parameter")
+    return rows
 
 
 def _propagated(slopes, covariance):
