@@ -47,7 +47,9 @@ def forecast(
     """Forecast one patient's counts, from draws of the fitted parameters.
 
     Every draw is solved from the first dose of the data on, with the doses given by then; the
-    plan's doses are added from `now` on.
+    plan's doses are added from `now` on. Covariates that change in time keep their last value.
+    Where parameters vary between occasions, the plan's first dose begins a new one, drawn from the
+    model's variability; without further doses the last one goes on.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def forecast(
     if length <= 0 or step <= 0:
         raise ValueError(f"until = {length:g} d and every = {step:g} d must be above 0")
     found = fit.drawn(draws, seed, method)
-    people = fit.population(draws, found.seed, method)
+    people = fit.population(draws, found.seed, method, anew=first_dose(plan, now))
     course = continued(fit, plan, now=now, until=now + length)
     line = fit.problem.line
     begin = now if since is None else days(since, "since")
@@ -112,6 +114,19 @@ def forecast(
         "dose", [e.amount if e.unit == "mg" else np.nan for e in doses],
         {"unit": "mg", "long_name": "Dose"},
     )  # fmt: skip
+    result = xr.Dataset(data, _coordinates(fit, times, now, draws))
+    result.attrs.update(
+        provenance(fit.model), seed=found.seed, now=now, until=length,
+        plan="no further doses" if plan is None else load_regimen(plan).name,
+        draws=found.note, effective_draws=found.effective, n_draws=draws,
+        covariates=fit.problem.pieces.ahead(),
+    )  # fmt: skip
+    return result
+
+
+def _coordinates(fit, times, now, draws):
+    """Return the coordinates of a forecast: times, days from now, and dates where there are any."""
+    clock = {"unit": "day", "units": "day"}
     about = {**clock, "long_name": "Time on the clock of the data"}
     from_now = {**clock, "long_name": "Time from now"}
     coords = {
@@ -122,13 +137,13 @@ def forecast(
     if zero is not None:
         stamps = np.datetime64(zero, "s") + np.round(times * 86400.0).astype("timedelta64[s]")
         coords["date"] = ("time", stamps.astype("datetime64[ns]"), {"long_name": "Date"})
-    result = xr.Dataset(data, coords)
-    result.attrs.update(
-        provenance(fit.model), seed=found.seed, now=now, until=length,
-        plan="no further doses" if plan is None else load_regimen(plan).name,
-        draws=found.note, effective_draws=found.effective, n_draws=draws,
-    )  # fmt: skip
-    return result
+    return coords
+
+
+def first_dose(plan: Regimen | str | None, now: float) -> float | None:
+    """Return when the first dose of a plan from now on is given, on the data's clock, if any."""
+    day = load_regimen(plan).first_dose if plan is not None else None
+    return None if day is None else now + day
 
 
 def moment(fit: Fit, now: float | str | None) -> float:

@@ -47,7 +47,8 @@ class Population:
     seed : int or None
         Seed of the random effects; None where there are none.
     occasions : tuple of float
-        When the occasions begin, on the clock of the regimens [day]; the first one at 0.
+        When they begin, on the clock of the regimens [day]; the first one at 0 (of a
+        patient with data: at the first row).
     kappa : float array (n_subjects, n_occasions, n_occasion_effects), optional
         Deviations of each occasion.
     """
@@ -270,7 +271,8 @@ def with_covariate(population: Population, name: str, value: float) -> Populatio
         raise ValueError(f"model {model.name}: {unknown('covariate', name, known)}")
     values = {**population.covariates, name: _numbers(value, name, len(population))}
     _check_range(model, values)
-    parameters = model.individual(values, population.eta)
+    kappa = None if population.kappa is None else population.kappa[:, 0]
+    parameters = model.individual(values, population.eta, kappa)
     return replace(population, covariates=values, parameters=parameters)
 
 

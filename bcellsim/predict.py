@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from bcellsim.engine import Events, solve
-from bcellsim.engine import events as ev
 from bcellsim.library import load_model
 from bcellsim.model import Model
-from bcellsim.names import unknown
-from bcellsim.observations import (
-    covariate_course,
-    one_subject,
-    read_observations,
-    regimen_of,
-    scaled_rows,
-)
-from bcellsim.population import BODY_SIZE, individual_subject
+from bcellsim.observations import one_subject, read_observations, regimen_of, scaled_rows
+from bcellsim.pieces import Pieces, pieces_of
 from bcellsim.regimen import Regimen
 from bcellsim.schedule import compile_events
 from bcellsim.timeline import timeline
@@ -47,7 +40,7 @@ class Course(NamedTuple):
         What the table says was given, on its clock.
     given : Regimen
         The same on the engine's clock, steady states written out as doses.
-    covariates : dict of str to float array (n_pieces,)
+    pieces : Pieces
         Covariates in each piece of time, those of the table and those given.
     events : Events
         Schedule of the engine, with an `OCCASION` at the beginning of each further piece.
@@ -64,7 +57,7 @@ class Course(NamedTuple):
     rows: pd.DataFrame
     regimen: Regimen
     given: Regimen
-    covariates: dict[str, np.ndarray]
+    pieces: Pieces
     events: Events
     times: np.ndarray
     at: np.ndarray
@@ -76,9 +69,8 @@ class Course(NamedTuple):
 
         Shape (n, n_pieces, n_parameters).
         """
-        return np.stack(
-            [people.parameters for people in _pieces(self.model, self.covariates, eta)], axis=1
-        )
+        names = self.model.random_effects.names
+        return self.pieces.individual(dict(zip(names, eta.T, strict=True)), len(eta))
 
     def at_rows(self, outputs: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         """Return predictions of the rows in their units, shape (n, n_rows).
@@ -116,14 +108,6 @@ class Course(NamedTuple):
         text = table.to_csv(index=False, float_format="%.17g")
         table.attrs["sha256"] = hashlib.sha256(text.encode()).hexdigest()
         return table
-
-
-def _pieces(model, covariates, eta):
-    """Yield the subject with these random effects in each piece of time."""
-    n = max((len(values) for values in covariates.values()), default=1)
-    for k in range(n):
-        now = {name: float(values[k]) for name, values in covariates.items()}
-        yield individual_subject(model, now, eta)
 
 
 def _listed(model, event, parameters):
@@ -175,42 +159,26 @@ def course_of(
     rows = scaled_rows(table)
     for output in rows["DVID"].unique():
         model.require_output(output)
-    known = {**model.covariates, **BODY_SIZE}
-    found = covariate_course(table, known)
-    values = _with_given(model, found, covariates or {}, known)
-    regimen = regimen_of(table, default_route=_default_route(model))
-    people = next(_pieces(model, values, np.zeros((1, len(model.random_effects.names)))))
+    pieces = pieces_of(model, table, covariates)
+    regimen = pieces.in_mg(regimen_of(table, default_route=default_route(model)))
+    people = pieces.typical()
     last = float(rows["CLOCK"].max()) if len(rows) else regimen.first_dose
     line = timeline(model, regimen, people, last)
+    people = replace(people, occasions=tuple(line.days(people.occasions).tolist()))
     clock = line.days(rows["CLOCK"].to_numpy(float))
     times, at = np.unique(clock, return_inverse=True)
     events = compile_events(model, line.regimen, people, float(line.days(last)))
-    starts = enumerate(line.days(found.start[1:]), start=1)
-    changes = [(t, ev.OCCASION, k, 0.0, -1) for k, t in starts if t <= line.days(last)]
-    events = events.followed(changes) if found.closed else events.preceded(changes)
     which = [model.structure.outputs.index(output) for output in rows["DVID"]]
     return Course(
-        model, table["ID"].iloc[0], rows, regimen, line.regimen, values, events, times, at,
+        model, table["ID"].iloc[0], rows, regimen, line.regimen, pieces, events, times, at,
         np.array(which, dtype=np.int64), line.cycles,
     )  # fmt: skip
 
 
-def _default_route(model):
+def default_route(model: Model) -> str:
+    """Return the route of doses of which the data do not say one."""
     routes = [route for route in model.drug.routes if route in model.routes()]
     return (routes or model.routes())[0]
-
-
-def _with_given(model, found, given, known):
-    """Return covariates by piece of time: those of the table, and those given beside them."""
-    n = len(found.start)
-    values = dict(found.values)
-    for name, value in given.items():
-        if name not in known:
-            raise ValueError(f"model {model.name}: {unknown('covariate', name, known)}")
-        if np.any(values.setdefault(name, np.full(n, float(value))) != value):
-            raise ValueError(f"covariate {name} = {value}, but the data have {values[name][0]:g}")
-    model.require_covariates(values, "give it as a column of the data or with covariates")
-    return values
 
 
 def event_list(

@@ -64,7 +64,7 @@ def timeline(model: Model, regimen: Regimen, people: Population, until: float) -
     regimen : Regimen
         Events up to the day `until`; later ones are left out.
     people : Population
-        Subjects for all of which a steady state is to be reached.
+        Subjects for all of which a steady state is to be reached; their occasions are on its clock.
     until : float
         End of the simulation [day].
 
@@ -84,7 +84,7 @@ def timeline(model: Model, regimen: Regimen, people: Population, until: float) -
             out.append(replace(event, time=now))
             since = len(out) if event.kind == "reset" else since
             continue
-        n = _cycles_needed(model, event, people)
+        n = _cycles_needed(model, event, _on(people, event.time))
         before = out[since:] if event.superposed else []
         length = max([n * (event.every or _INFUSED), *(now - e.time for e in before)])
         out.append(Event("reset", now, line=event.line))
@@ -94,6 +94,14 @@ def timeline(model: Model, regimen: Regimen, people: Population, until: float) -
         moved.append((event.time, length))
         cycles.append(n)
     return Timeline(replace(regimen, events=tuple(out)), tuple(moved), tuple(cycles))
+
+
+def _on(people, day):
+    """Return the subjects with the parameters of one day for all time."""
+    if people.parameters.ndim == 2:
+        return people
+    k = int(np.searchsorted(people.occasions[1:], day, side="right"))
+    return replace(people, parameters=people.parameters[:, k], occasions=(0.0,), kappa=None)
 
 
 def _train(event, end, n):

@@ -63,6 +63,8 @@ FILES = {
     "no_dose.csv": "ID,TIME,AMT,DV,WT,AGE\n1,0,.,200,70,38\n",
     "two.csv": "ID,TIME,AMT,DV,WT,AGE\n1,0,20,.,70,38\n1,9,.,5,70,38\n2,0,20,.,70,38\n",
     "endpoint.csv": "ID,TIME,AMT,DV,DVID,WT,AGE\n1,0,20,.,.,70,38\n1,9,.,5,bcel,70,38\n",
+    "invented.csv": "ID,TIME,AMT,DV\n1,-7,.,210\n1,0,100,.\n1,5,.,60\n1,20,.,<5\n1,90,.,30\n"
+    "1,150,.,120\n1,200,.,190\n",
     "empty.csv": "",
     "header.csv": "ID,TIME,AMT,DV\n",
     "children.csv": "ID,WT,HT\nA1,20,115\nA2,35,140\nA3,70,175\n",
@@ -272,6 +274,35 @@ def test_fit(run):
     assert "least squares, no prior" in out
 
 
+INVENTED = ["fit", "invented.csv", "--model", "invented.toml", "--prior", "none"]
+
+
+def test_fit_with_bounds_ties_errors_and_profiles(run):
+    bounded = (*INVENTED, "--sigma", "0.3", "--fix", "kout", "--fix", "emax", "--bound",
+               "kel=0.02 1/day:0.2", "--start", "b0=150", "--tie", "a50=0.1*b0", "--profile", "all",
+               "--draws", "60", "--seed", "3")  # fmt: skip
+    found = parsed(run(*bounded, "--json")[1])
+    by_name = {row["parameter"]: row["value"] for row in found["params"]}
+    assert by_name["a50"] == pytest.approx(0.1 * by_name["b0"])
+    assert 0.02 < by_name["kel"] < 0.2
+    assert [row["parameter"] for row in found["profiles"]] == ["kel", "b0"]
+    assert {row["parameter"] for row in found["draws"]["quantiles"]} == {"b0", "kel", "a50"}
+    code, out, err = run(*bounded)
+    assert (code, err) == (0, "")
+    assert "profile of b0: 90% interval" in out
+    assert "60 draws, seed 3" in out
+    error = ("--error", "bcell=combined2; add_sd=2; prop_sd=0.2")
+    held = ("--fix", "kel", "--fix", "kout", "--fix", "a50", "--fix", "emax")
+    found = parsed(run(*INVENTED, *error, *held, "--json")[1])
+    assert found["errors"]["bcell"]["add_sd"] == 2
+    assert found["method"] == "maximum likelihood, no prior"
+    found = parsed(run(*INVENTED, "--error", "poisson", "--volume", "2", *held, "--json")[1])
+    assert found["errors"]["bcell"] == {"form": "poisson", "volume": 2, "estimated": []}
+    found = parsed(run(*INVENTED, "--sigma", "bcell=0.3", *held, "--censored", "M5", "--json")[1])
+    assert found["n_censored"] == 0
+    assert "biased" in " ".join(found["warnings"])
+
+
 #: design.md, section 4.
 KEYS = {
     "regimen", "dose", "interval", "n_subjects", "threshold", "recovery", "suppressed_throughout",
@@ -476,8 +507,15 @@ WRITTEN = {
     ),
     "fit": (
         [*FIT, "--below", "8"],
-        "parameters.csv residuals.csv correlation.csv curves.csv report.txt fit.png fit.svg "
-        "run.json",
+        "parameters.csv residuals.csv starts.csv correlation.csv curves.csv report.txt fit.png "
+        "fit.svg residuals.png residuals.svg run.json",
+        ["patient.csv"],
+    ),
+    "fit, all of it": (
+        [*FIT, "--below", "8", "--draws", "50", "--profile", "b0", "--starts", "1"],
+        "parameters.csv residuals.csv starts.csv correlation.csv curves.csv report.txt fit.png "
+        "fit.svg residuals.png residuals.svg draws.csv profiles.csv profiles.png profiles.svg "
+        "prior_posterior.png prior_posterior.svg run.json",
         ["patient.csv"],
     ),
     "redose": (
@@ -500,7 +538,7 @@ def test_out_writes_the_results_and_how_to_repeat_them(run, folder, verb):
     assert listing(folder / "run") == sorted(files.split())
     assert listing(folder) == sorted([*before, "run", *(f"run/{name}" for name in files.split())])
     recorded = json.loads((folder / "run/run.json").read_text())
-    assert recorded["command"] == verb
+    assert recorded["command"] == verb.partition(",")[0]
     assert sorted([*recorded["files"], "run.json"]) == sorted(files.split())
     assert {"python", "bcellsim", "numpy", "scipy", "numba"} <= set(recorded["versions"])
     assert recorded["provenance"]["model"] == YU
@@ -684,6 +722,21 @@ WRONG = {  # name: command, words of the sentence
     "sigma 0": ([*FIT, "--sigma", "0"], "sigma = 0"),
     "sigma text": ([*FIT, "--sigma", "big"], '--sigma big: a number or "estimate" is wanted'),
     "sigma of few": ([*FIT, "--sigma", "estimate"], "uncensored"),
+    "bound": ([*FIT, "--bound", "kout=1"], '--bound kout=1: "name=min:max" is wanted'),
+    "bound of none": ([*FIT, "--bound", "kot=0.1:1"], 'did you mean "kout"'),
+    "bound text": ([*FIT, "--bound", "kout=low:1"], "kout min"),
+    "bound order": ([*FIT, "--bound", "kout=1:0.1"], "min = 1 is not below max = 0.1"),
+    "tie and bound": (
+        [*FIT, "--tie", "kout=b0", "--bound", "kout=0:1"], "what is tied has no bounds"),
+    "tie": ([*FIT, "--tie", "kout=bo*2"], 'kout: expr "bo*2"'),
+    "volume": ([*FIT, "--volume", "-2", "--error", "poisson"], "volume of bcell = -2"),
+    "volume of none": ([*FIT, "--error", "poisson"], "the counted volume [uL]"),
+    "censored": ([*FIT, "--censored", "M9"], 'unknown method for censored rows "M9"'),
+    "error setting": ([*FIT, "--error", "combined2; add=2"], 'did you mean "add_sd"'),
+    "sigma of none": ([*FIT, "--sigma", "bcel=0.3"], 'did you mean "bcell"'),
+    "profile": ([*FIT, "--starts", "1", "--profile", "emx"], 'did you mean "emax"'),
+    "method of drawing": (
+        [*FIT, "--starts", "1", "--draws", "9", "--method", "laplac"], 'did you mean "laplace"'),
     "error": ([*FIT, "--error", "lognormal"], 'did you mean "log-normal"'),
     "error of": ([*FIT, "--error", "bcel=poisson"], 'did you mean "bcell"'),
     "redose, probability": ([*REDOSE, "--probability", "90"], "probability = 90"),

@@ -128,7 +128,7 @@ def test_bounds_keep_a_parameter_and_its_error_is_missing(kpd, tmp_path):
     assert fit.params.loc["b0", "value"] == pytest.approx(120, rel=1e-3)
     assert math.isnan(fit.params.loc["b0", "log_se"])
     assert fit.params.loc["b0", "determined"] == "nothing"
-    assert "log_b0 ended at a bound" in fit.report()
+    assert "b0 ended at a bound" in fit.report()
     assert "n/a" in fit.report()
 
 
@@ -339,7 +339,7 @@ def test_draws_that_cannot_be_made_say_so(kpd, varied, tmp_path):
     rows = ["1,0,1000,.", "1,300,.,200", "1,350,.,190"]
     flat = bc.fit_individual(kpd, read(tmp_path, rows), prior=None, sigma=0.3, starts=1,
                              fixed={"kel": 0.05, "a50": 20, "kout": 0.05})  # fmt: skip
-    with pytest.raises(ValueError, match="these data do not determine log_emax"):
+    with pytest.raises(ValueError, match="these data do not determine emax"):
         flat.draws(10)
 
 
@@ -400,7 +400,7 @@ def test_a_flat_direction_is_named(kpd, tmp_path):
     text = fit.report()
     assert "Not determined by these data: emax" in text
     assert "emax: counts while B cells are depleted (day " in text
-    assert "log_emax ended at a bound: its standard error is missing" in text
+    assert "is where the search ends without bounds" in text
 
 
 # --- published and certified values ----------------------------------------------------------
@@ -567,3 +567,36 @@ def test_counted_volume_of_the_table(kpd, tmp_path):
     data.loc[data.index[3], "VOLUME"] = 7.0
     with pytest.raises(ValueError, match="state 2 counted volumes"):
         bc.fit_individual(kpd, data, prior=None, fixed=HELD, error="poisson")
+
+
+# --- estimates at the edge of reason -----------------------------------------------------------
+
+LATE = ["1,20,.,3.18", "1,60,.,1.71", "1,120,.,7.07", "1,180,.,28.8", "1,260,.,257", "1,400,.,268"]
+
+
+def test_a_parameter_without_bounds_that_runs_away_is_no_estimate(varied, tmp_path):
+    """No count stands while B cells fall, so that nothing holds their turnover from above."""
+    table = read(tmp_path, ["1,0,1000,.", "1,14,1000,.", *LATE])
+    options = {"prior": None, "fixed": ["a50", "emax"], "starts": 2, "sigma": 0.3}
+    free = bc.fit_individual(varied, table, **options)
+    assert not free.converged
+    assert free.implausible == ("kout",)
+    assert free.params.loc["kout", "value"] == pytest.approx(500.0, rel=1e-3)  # 10,000 times 0.05
+    assert any("kout = 500 1/day is where the search ends" in w for w in free.warnings)
+    assert "DID NOT CONVERGE, at an implausible value of kout" in free.report()
+    held = bc.fit_individual(varied, table, **options, parameters={"kout": {"max": 1.0}})
+    assert held.converged  # at the user's own bound
+    assert any("kout ended at a bound" in w for w in held.warnings)
+    assert bc.fit_individual(varied, table, starts=2).implausible == ()
+
+
+def test_a_minimum_far_from_any_patient_is_said(kpd, varied, tmp_path):
+    """A count of 3 before any dose is a baseline of 3: a minimum, and hardly a patient."""
+    few = [3.0 * value for value in shape(kpd)]
+    for model, far in ((varied, "10 SD of the model's population"), (kpd, None)):
+        fit = alone(model, tmp_path, few, sigma=0.3)
+        assert fit.converged
+        assert fit.implausible == (("b0",) if far else ())
+        assert far is None or f"b0 = 3 cells/uL lies {far} from the 200" in fit.warnings[0]
+    tiny = alone(kpd, tmp_path, [1.0 * value for value in shape(kpd)], sigma=0.3)
+    assert "b0 = 1 cells/uL lies 2e+02 times from the 200" in tiny.warnings[0]

@@ -26,6 +26,7 @@ ORDER = [
     {"schedule"},
     {"timeline"},
     {"simulate", "metrics", "observations"},
+    {"pieces"},
     {"predict"},
     {"adaptive"},
     {"fit"},

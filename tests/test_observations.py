@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from bcellsim.library import load_model
 from bcellsim.observations import (
     covariate_course,
-    covariates_of,
     day_zero,
     fitted_rows,
     one_subject,
@@ -153,7 +152,7 @@ def test_regimen_covariates_and_subject_of_a_table(tmp_path):
     assert [(d.time, d.amount, d.route) for d in plan.doses()] == [
         (0, 20, "sc"), (28, 20, "sc"), (56, 20, "sc"), (90, 30, "iv"),
     ]  # fmt: skip
-    assert covariates_of(one, ["WT", "AGE"]) == {"WT": 70, "AGE": 38}
+    assert covariate_course(one, ["WT", "AGE"]).values == {"WT": [70], "AGE": [38]}
     with pytest.raises(ValueError, match=r"hold 2 subjects \(1, 2\);"):
         one_subject(table)
     with pytest.raises(ValueError, match='unknown subject "7"'):
@@ -548,20 +547,12 @@ def test_cmt_says_what_is_observed_and_where_a_dose_goes(tmp_path):
     assert routes == ["sc", "iv", "iv", "sc"]
 
 
-def test_a_covariate_that_changes_is_refused(tmp_path):
-    table = read(tmp_path, "ID,TIME,DV,WT,VISIT\n1,0,5,70,1\n1,7,5,71,2\n")
-    where = r"data\.csv, line 3, column WT: covariate WT changes in time \(70, 71\)"
-    with pytest.raises(ValueError, match=where):
-        covariates_of(table, ["WT"])
-    assert covariates_of(table, ["AGE"]) == {}
-
-
 def test_a_column_of_text_is_carried_through_and_no_covariate(tmp_path):
     table = read(tmp_path, "ID,TIME,DV,REMARK,WT,,\n1,0,5,first visit,70,a,NA\n1,1,5,,,,\n")
     assert list(table["REMARK"]) == ["first visit", ""]
     assert list(table["COLUMN6"]) == ["a", ""]
     assert table["COLUMN7"].isna().all()
-    assert covariates_of(table, ["WT"]) == {"WT": 70}
+    assert covariate_course(table, ["WT"]).values == {"WT": [70]}
 
 
 @pytest.mark.parametrize(
@@ -570,15 +561,15 @@ def test_a_column_of_text_is_carried_through_and_no_covariate(tmp_path):
 def test_a_covariate_asked_for_must_be_a_number(tmp_path, weight, words):
     table = read(tmp_path, f"ID,TIME,DV,IGG\n1,0,5,.\n1,1,5,{weight}\n2,0,5,70\n")
     with pytest.raises(ValueError, match=rf"data\.csv, line 3, column IGG: {words}"):
-        covariates_of(one_subject(table, "1"), ["IGG"])
-    assert covariates_of(one_subject(table, "2"), ["IGG"]) == {"IGG": 70}
+        covariate_course(one_subject(table, "1"), ["IGG"])
+    assert covariate_course(one_subject(table, "2"), ["IGG"]).values == {"IGG": [70]}
 
 
 def test_a_table_from_elsewhere_is_refused_with_a_sentence():
     table = pd.DataFrame({"ID": ["1"], "TIME": [0.0], "DV": [5.0]})
     for take in (
         one_subject,
-        lambda t: covariates_of(t, ["WT"]),
+        lambda t: covariate_course(t, ["WT"]),
         lambda t: regimen_of(t, default_route="sc"),
     ):
         with pytest.raises(ValueError, match="from read_observations: column CLOCK is missing"):

@@ -107,3 +107,16 @@ def test_forecast_tells_the_bands_apart_without_colour(fit):
     assert "90 % prediction (a measured count)" in labels
     with pytest.raises(ValueError, match='unknown output "bcel"; did you mean "bcell"'):
         bc.plot.forecast(data, output="bcel")
+
+
+def test_residuals_of_nothing_but_censored_rows(tmp_path):
+    """No row has a residual: the figure says so instead of failing on a log axis."""
+    rows = ["1,0,1000,.", "1,30,.,<5", "1,60,.,<5"]
+    result = bc.fit_individual(
+        patient.model_of(tmp_path, patient.KPD + patient.IIV),
+        patient.read(tmp_path, rows),
+        starts=1,
+    )
+    figure = bc.plot.residuals(result)
+    figure.canvas.draw()
+    assert any("censored" in text.get_text() for text in figure.axes[1].texts)

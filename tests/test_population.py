@@ -13,7 +13,7 @@ from scipy.special import logit
 from bcellsim import load_model, sample_population
 from bcellsim.library import model_names
 from bcellsim.model import RandomEffects
-from bcellsim.population import individual_subject, typical_subject
+from bcellsim.population import individual_subject, typical_subject, with_covariate
 
 YU, CHEN = "yu2022_ofatumumab", "chen2024_rituximab"
 MANY = 20_000
@@ -313,3 +313,13 @@ def test_a_typical_subject_is_not_sampled(covariates):
 
 def test_examples_in_docstrings():
     assert doctest.testmod(import_module("bcellsim.population")).failed == 0
+
+
+def test_another_covariate_keeps_the_deviations_of_the_occasion():
+    people = sample_population("candelaria2018_rituximab", 5, seed=3)
+    assert np.all(people.kappa != 0)
+    same = with_covariate(people, "BSA", people.covariates["BSA"][0])
+    assert np.array_equal(same.parameters, people.parameters)
+    larger = with_covariate(people, "BSA", 1.1 * people.covariates["BSA"][0])
+    cl = people.model.structure.parameters.index("cl")
+    assert np.array_equal(larger.parameters[:, cl], people.parameters[:, cl])

@@ -8,6 +8,7 @@ import pytest
 from cases import one, solve
 
 from bcellsim.engine import Events, differences, follow
+from bcellsim.engine.events import OCCASION
 from bcellsim.structures import get_structure
 
 KPD = get_structure("kpd")
@@ -31,7 +32,7 @@ def quotient(structure, vectors, events, j, change=1e-4):
 
     def at(k):
         moved = vectors.copy()
-        moved[:, j] *= 1.0 + k * change
+        moved[..., j] *= 1.0 + k * change
         return solve(structure, moved, events, TIMES, rtol=1e-12, atol=1e-14).values
 
     return (8.0 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12.0 * change)
@@ -113,10 +114,27 @@ def test_bad_arguments():
     nothing = one([])
     with pytest.raises(ValueError, match=r"trials has shape \(1, 2, 5\); \(1, n_trials, 6\)"):
         follow(KPD, vector, np.ones((1, 2, 5)), nothing, [1.0])
-    with pytest.raises(ValueError, match="do not change by occasion"):
+    with pytest.raises(ValueError, match=r"trials has shape \(1, 2, 6\); \(1, n_trials, 2, 6\)"):
         follow(KPD, np.ones((1, 2, 6)), np.ones((1, 2, 6)), nothing, [1.0])
     with pytest.raises(ValueError, match="given twice"):
         differences(KPD, vector, np.ones((1, 1, 6)), nothing, [1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["kpd"])
+def test_parameters_that_change_by_occasion(name):
+    """A direction moves the parameters of every occasion, each by its own amount."""
+    structure = get_structure(name)
+    vectors, events = cases.random_vectors(structure, 4, 5), cases.random_events(structure, 4, 5)
+    steps = np.array([1.0, 1.3, 0.7])  # what each occasion has of the first one's parameters
+    several = vectors[:, None] * steps[:, None]
+    events = events.preceded([(day, OCCASION, k, 0.0, -1) for k, day in ((1, 40.0), (2, 90.0))])
+    directions = logarithmic(vectors)[:, :, None] * steps[:, None]
+    values, derivatives = differences(structure, several, directions, events, TIMES)
+    b = cases.column(structure)
+    for j, parameter in enumerate(structure.parameters):
+        wanted = quotient(structure, several, events, j)[..., b]
+        scale = np.maximum(values[..., b], np.abs(wanted).max(axis=1, keepdims=True)) + 1e-300
+        assert np.max(np.abs(derivatives[..., b, j] - wanted) / scale) < QUOTIENT, parameter
 
 
 # The stiff fall-back, and which way is taken

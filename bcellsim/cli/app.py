@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bcellsim.cli import data, verbs
+from bcellsim.cli import fitting as of
 
 app = typer.Typer(
     help="Predict B-cell depletion and return under anti-CD20 antibodies. Research use only.",
@@ -65,28 +66,6 @@ Below = Annotated[
     list[str], typer.Option("--below", help="Threshold of the count [cells/uL]; repeatable.")
 ]
 
-Prior = Annotated[str, typer.Option("--prior", help='"model" for MAP, "none" for least squares.')]
-Fix = Annotated[
-    list[str] | None,
-    typer.Option("--fix", help='Hold a parameter, as in "emax" or "b0=225"; repeatable.'),
-]
-Error = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--error",
-        help="Residual error: log-normal, additive, proportional, combined1, combined2, poisson, "
-        'negative-binomial or published; "conc=proportional" for one endpoint; repeatable.',
-    ),
-]
-Sigma = Annotated[
-    str | None,
-    typer.Option("--sigma", help='SD of the error (of the log of the counts), or "estimate".'),
-]
-Starts = Annotated[int, typer.Option("--starts", min=1, help="Searches from different points.")]
-Subject = Annotated[str | None, typer.Option("--subject", help="Which ID to fit.")]
-CovariateRule = Annotated[
-    str, typer.Option("--covariate-rule", help="locf, nocb or linear, between its records.")
-]
 Loading = Annotated[str | None, typer.Option("--loading", help="Loading doses as a shorthand.")]
 Start = Annotated[str | None, typer.Option("--start", help="Time of the first maintenance dose.")]
 
@@ -189,25 +168,32 @@ def simulate(
 def fit(
     file: Annotated[Path, typer.Argument(metavar="DATA", help="CSV table of doses and counts.")],
     model: ModelName,
-    prior: Prior = "model",
-    fix: Fix = None,
-    start: Annotated[
-        list[str] | None, typer.Option("--start", help='Start of the search, as in "kout=0.02".')
-    ] = None,
-    error: Error = None,
-    sigma: Sigma = None,
-    starts: Starts = 8,
+    prior: of.Prior = "model",
+    fix: of.Fix = None,
+    start: of.Start = None,
+    bound: of.Bound = None,
+    tie: of.Tie = None,
+    error: of.Error = None,
+    sigma: of.Sigma = None,
+    volume: of.Volume = None,
+    censored: of.Censored = "M3",
+    starts: of.Starts = 8,
+    draws: of.Draws = None,
+    method: of.Method = "importance",
+    profile: of.Profile = None,
     covariate: Covariates = None,
     structure: Structures = None,
-    subject: Subject = None,
+    subject: of.Subject = None,
     lloq: Lloq = None,
     unit: Unit = "cells/uL",
     time_unit: TimeUnit = "d",
     alc_unit: AlcUnit = "10^9/L",
     skip: Skip = None,
-    covariate_rule: CovariateRule = "locf",
+    covariate_rule: of.CovariateRule = "locf",
     below: Drawn = None,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the starts of the search.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of the starts of the search, and of the draws.")
+    ] = 0,
     out: Out = None,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -251,23 +237,26 @@ def redose(
     disease: Annotated[
         str | None, typer.Option("--disease", help="The patient's, to compare with the model's.")
     ] = None,
-    method: Annotated[
-        str, typer.Option("--method", help="How to draw: importance, laplace or emcee.")
-    ] = "importance",
-    prior: Prior = "model",
-    fix: Fix = None,
-    error: Error = None,
-    sigma: Sigma = None,
-    starts: Starts = 8,
+    method: of.Method = "importance",
+    prior: of.Prior = "model",
+    fix: of.Fix = None,
+    start: of.Start = None,
+    bound: of.Bound = None,
+    tie: of.Tie = None,
+    error: of.Error = None,
+    sigma: of.Sigma = None,
+    volume: of.Volume = None,
+    censored: of.Censored = "M3",
+    starts: of.Starts = 8,
     covariate: Covariates = None,
     structure: Structures = None,
-    subject: Subject = None,
+    subject: of.Subject = None,
     lloq: Lloq = None,
     unit: Unit = "cells/uL",
     time_unit: TimeUnit = "d",
     alc_unit: AlcUnit = "10^9/L",
     skip: Skip = None,
-    covariate_rule: CovariateRule = "locf",
+    covariate_rule: of.CovariateRule = "locf",
     seed: Seed = None,
     out: Out = None,
     overwrite: Overwrite = False,

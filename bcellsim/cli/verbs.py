@@ -117,26 +117,29 @@ def simulate(settings: dict, as_json: bool) -> None:
 
 def fit(settings: dict, as_json: bool) -> None:
     """Fit one subject and print the report."""
-    import bcellsim as bc
     from bcellsim.cli import patient
     from bcellsim.simulate import provenance
 
     levels = _levels(settings)
     with _output(settings) as out:
         fitted = patient.fitted(settings)
+        profiles = patient.shown(settings, fitted)
+        draws = None
+        if settings["draws"]:
+            draws = fitted.draws(settings["draws"], settings["seed"], settings["method"])
+        text = "\n".join([fitted.report(), *patient.further_lines(profiles, draws)])
         if out:
-            out.table("parameters", fitted.params)
-            out.table("residuals", fitted.residuals, index=False)
-            out.table("correlation", fitted.correlation)
-            out.table("curves", fitted.curves, index=False)
-            out.file("report.txt").write_text(fitted.report() + "\n", encoding="utf-8")
-            out.figure("fit", bc.plot.fit(fitted, below=levels))
+            for name, table in patient.tables(fitted, profiles, draws).items():
+                out.table(name, table, index=name in ("parameters", "correlation"))
+            out.file("report.txt").write_text(text + "\n", encoding="utf-8")
+            for name, figure in patient.figures(fitted, profiles, draws, levels).items():
+                out.figure(name, figure)
             facts = {"provenance": provenance(fitted.model)}
             out.record("fit", settings, facts, fitted.model.files() + _files(settings))
     if as_json:
-        _print_json(fitted.to_json())
+        _print_json({**fitted.to_json(), **patient.as_json(profiles, draws)})
     else:
-        print(fitted.report())
+        print(text)
 
 
 def redose(settings: dict, as_json: bool) -> None:

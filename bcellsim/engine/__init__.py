@@ -196,10 +196,10 @@ def follow(
     ----------
     structure, events, times, outputs, until, rtol, atol, max_steps, threads
         As for `solve`.
-    params : float array (n_subjects, n_parameters)
+    params : float array (n_subjects, n_parameters) or (n_subjects, n_occasions, n_parameters)
         Parameters of the subjects.
     trials : float array (n_subjects, n_trials, n_parameters)
-        Parameters of the trials.
+        Parameters of the trials, with an axis of occasions before the last where they change.
 
     Returns
     -------
@@ -209,7 +209,7 @@ def follow(
     Raises
     ------
     ValueError
-        As `solve`, and if parameters change by occasion.
+        As `solve`, and if the trials are not shaped as the parameters.
     """
     from bcellsim.engine.sensitivity import follow as run
 
@@ -235,7 +235,8 @@ def differences(
         As for `follow`.
     directions : float array (n_subjects, n_directions, n_parameters)
         Change of the parameters per unit along each direction: a column of the identity for one
-        parameter, times the parameter for its logarithm.
+        parameter, times the parameter for its logarithm. With an axis of occasions before the last
+        where parameters change: what an individual's random effect does in each.
 
     Returns
     -------

@@ -29,7 +29,7 @@ def follow(task: Task, trials: np.ndarray, **options) -> np.ndarray:
     task : Task
         The subjects, from `bcellsim.engine.task.checked`.
     trials : float array (n_subjects, n_trials, n_parameters)
-        Parameters of the trials.
+        Parameters of the trials, with an axis of occasions before the last where they change.
     **options
         rtol, atol, max_steps, threads and progress of `bcellsim.engine.solve`.
 
@@ -41,23 +41,25 @@ def follow(task: Task, trials: np.ndarray, **options) -> np.ndarray:
     Raises
     ------
     ValueError
-        If shapes disagree, or parameters change by occasion.
+        If shapes disagree.
     """
     n, n_occasions, n_parameters = task.params.shape
-    if n_occasions > 1:
-        raise ValueError("sensitivities are for parameters that do not change by occasion")
-    if trials.ndim != 3 or trials.shape[::2] != (n, n_parameters):
+    given = trials.shape
+    if trials.ndim == 3 and n_occasions == 1:
+        trials = trials[:, :, None]
+    if trials.ndim != 4 or (len(trials), *trials.shape[2:]) != task.params.shape:
+        among = f"{n_occasions}, " if n_occasions > 1 else ""
         raise ValueError(
-            f"trials has shape {trials.shape}; ({n}, n_trials, {n_parameters}) is wanted"
+            f"trials has shape {given}; ({n}, n_trials, {among}{n_parameters}) is wanted"
         )
     per_group = LANES - 1
     n_groups = max(1, -(-trials.shape[1] // per_group))
     # Every group begins with the subject, whose steps it takes; spare lanes repeat it.
-    filled = np.repeat(task.params, n_groups * per_group, axis=1)
+    filled = np.repeat(task.params[:, None], n_groups * per_group, axis=1)
     filled[:, : trials.shape[1]] = trials
-    groups = filled.reshape(n, n_groups, per_group, n_parameters)
-    first = np.repeat(task.params[:, None], n_groups, axis=1)
-    lanes = np.concatenate([first, groups], axis=2).reshape(-1, 1, n_parameters)
+    groups = filled.reshape(n, n_groups, per_group, n_occasions, n_parameters)
+    first = np.repeat(task.params[:, None, None], n_groups, axis=1)
+    lanes = np.concatenate([first, groups], axis=2).reshape(-1, n_occasions, n_parameters)
     found = _solve_sound(task, lanes, np.repeat(np.arange(n), n_groups * LANES), options)
     values = found.values.reshape(n, n_groups, LANES, *found.values.shape[1:])
     base, others = values[:, :1, 0], values[:, :, 1:]
@@ -70,7 +72,7 @@ def follow(task: Task, trials: np.ndarray, **options) -> np.ndarray:
 
 def _solve_sound(task, lanes, of, options) -> Found:
     """Solve groups in lock-step, but for groups in which a parameter is not a finite number."""
-    sound = np.isfinite(lanes).reshape(-1, LANES * lanes.shape[2]).all(axis=1)
+    sound = np.isfinite(lanes).reshape(-1, LANES * lanes[0].size).all(axis=1)
     keep = np.flatnonzero(np.repeat(sound, LANES))
     wide = replace(task.part(of), params=lanes, locked=True)
     solved, _ = solve(wide.part(keep), **options)

@@ -41,14 +41,18 @@ class Coordinates:
         Those of the endpoints; what is estimated of them is searched too.
     bounded : bool
         Whether parameters without bounds stay within `WIDEST` of their start.
+    kappas : sequence of str
+        Names of the deviations of occasions, which are searched as they are.
     """
 
-    def __init__(self, model: Model, names, start, settings, errors, bounded):
+    def __init__(self, model: Model, names, start, settings, errors, *, bounded, kappas=()):
         import lmfit
 
         self.model, self.names = model, tuple(names)
         self.logit = np.array([model.is_logit(name) for name in names])
         self.held, self.tied, self.searched = {}, {}, {}
+        #: Sides (coordinate, "min" or "max") bounded by `WIDEST`, of which nothing was said.
+        self.assumed = set()
         self.template = lmfit.Parameters()
         auxiliary = [name for name in settings if name not in names]
         for name in auxiliary:
@@ -65,6 +69,8 @@ class Coordinates:
         for output, parameter in self.spreads:
             value = errors[output].values[parameter]
             self.template.add(f"log_{output}_{parameter}", np.log(value))
+        for name in kappas:
+            self.template.add(name, 0.0)
         if self.tied:
             self._tie()
         self.variables = tuple(p.name for p in self.template.values() if p.vary and not p.expr)
@@ -97,7 +103,10 @@ class Coordinates:
                       for side, sign in (("min", -1), ("max", 1))}  # fmt: skip
         with np.errstate(divide="ignore", invalid="ignore"):
             for side, given in (("min", low), ("max", high)):
-                if given is not None and np.isfinite(given):
+                said_so = given is not None and np.isfinite(given)
+                if bounded and not said_so:
+                    self.assumed.add((key, side))
+                if said_so:
                     limits[side] = float(scale(given)) if given > 0 else -np.inf
         if not limits["min"] < limits["max"]:
             raise ValueError(f"parameters: {name}: min = {low:g} is not below max = {high:g}")
@@ -189,6 +198,33 @@ class Coordinates:
             column = self.variables.index(f"log_{output}_{parameter}")
             found[output][parameter] = np.exp(points[:, column : column + 1])
         return found
+
+
+def named_values(given, names, what: str) -> dict[str, float | None]:
+    """Return the values given by name, internal units; None where only the name is given.
+
+    Parameters
+    ----------
+    given : str, iterable of str or mapping
+        Names, or what each has.
+    names : sequence of str
+        Those that there are.
+    what : str
+        What a sentence about an unknown one begins with.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a value is not one of its unit.
+    """
+    given = [given] if isinstance(given, str) else given
+    given = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
+    for name, value in given.items():
+        if name not in names:
+            raise ValueError(f"{what}: {unknown('parameter', name, names)}")
+        if value is not None:
+            given[name] = quantity(value, PARAMETERS[name].unit, what=name)
+    return given
 
 
 def read_settings(model: Model, names, given) -> dict[str, dict]:

@@ -98,7 +98,10 @@ def draw(problem: Problem, curvatures: list, n: int, seed: int, method: str) -> 
         raise ValueError(unknown("method of drawing", str(method), METHODS))
     if not curvatures[0].complete:
         bad = ~np.isfinite(np.diag(curvatures[0].covariance))
-        names = [v for v, b in zip(problem.coordinates.variables, bad, strict=True) if b]
+        known = {**problem.coordinates.searched, **problem.beside}
+        shown = {key: name for name, key in known.items()}
+        names = [shown.get(v, v) for v, b in zip(problem.coordinates.variables, bad, strict=True)
+                 if b]  # fmt: skip
         raise ValueError(
             f"these data do not determine {', '.join(names)}, so that nothing can be drawn: fix "
             "them, or use the prior"
@@ -149,17 +152,17 @@ def _prior_component(problem):
     """Return the prior as a proposal, where it covers every coordinate."""
     searched = [problem.names.index(name) for name in problem.coordinates.searched]
     whole = problem.prior and sorted(searched) == sorted(problem.effects)
-    if not whole or len(problem.coordinates.variables) != len(searched):
+    if not whole or len(problem.coordinates.variables) != len(problem.factor):
         return None
-    middle = problem.points_of(np.zeros((1, len(problem.effects))))[0]
-    return _Component(middle, problem.model.random_effects.factor(), None)
+    middle = problem.points_from(np.zeros((1, len(problem.factor))))[0]
+    return _Component(middle, problem.factor, None)
 
 
 def _propose(problem, component, n, seed, replicate):
     d = len(component.mean)
     z = normals(seed, "uncertainty", np.arange(n), d, replicate=2 * replicate + 2)
     if component.df is None:
-        return problem.points_of(problem.model.random_effects.correlate(z))
+        return problem.points_from(z)
     u = uniforms(seed, "uncertainty", np.arange(n), 1, replicate=2 * replicate + 3)
     chi2 = 2.0 * gammaincinv(component.df / 2.0, u)
     return component.mean + (z @ component.factor.T) * np.sqrt(component.df / chi2)

@@ -10,21 +10,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from scipy.linalg import block_diag
 
+from bcellsim.draws import normals
 from bcellsim.engine import follow, solve
 from bcellsim.fit.censoring import check_values, rows_of
-from bcellsim.fit.coordinates import Coordinates, read_settings
+from bcellsim.fit.coordinates import Coordinates, named_values, read_settings
 from bcellsim.fit.errors import error_models, require_rows_for_errors, stated_volume
 from bcellsim.fit.likelihood import log_likelihood, residuals
 from bcellsim.model import Model
-from bcellsim.names import unknown
-from bcellsim.observations import covariates_of, regimen_of
-from bcellsim.population import BODY_SIZE, Population, individual_subject
-from bcellsim.predict import baseline_count
+from bcellsim.observations import regimen_of
+from bcellsim.pieces import pieces_of
+from bcellsim.population import Population
+from bcellsim.predict import baseline_count, default_route
 from bcellsim.schedule import compile_events
-from bcellsim.structures import PARAMETERS
 from bcellsim.timeline import timeline
-from bcellsim.units import quantity
 
 #: Relative tolerance of the engine in a coarse search, and to the end.
 COARSE, FINE = 1e-6, 1e-8
@@ -56,10 +56,11 @@ class Problem:
         error=None, sigma=None, volume=None, censored="M3", covariates=None,
     ):  # fmt: skip
         self.model, self.table, self.prior, self.n_solved = model, table, prior, 0
-        self.covariates = self._covariates(covariates or {})
-        self.typical = individual_subject(
-            model, self.covariates, np.zeros((1, len(model.random_effects.names)))
-        )
+        #: The subject's covariates and occasions in time.
+        self.pieces = pieces_of(model, table, covariates)
+        #: Covariates of the data, or given, and BSA where it follows: those of the last row.
+        self.covariates = {name: float(self.pieces.covariates[name][-1])
+                           for name in self.pieces.shown}  # fmt: skip
         self.rows = rows_of(table, censored)
         self.outputs = list(dict.fromkeys(self.rows.output))
         for output in self.outputs:
@@ -71,26 +72,19 @@ class Problem:
         self._schedule()
         self._coordinates(fixed, start or {}, parameters)
         if prior:
-            self.whiten = np.linalg.inv(model.random_effects.factor())
+            blocks = [model.random_effects.factor()]
+            blocks += [self.within.factor()] * (len(self.kappas) > 0) * len(self.pieces.occasions)
+            #: Lower factor of the prior's covariance: of the subject, then of each occasion.
+            self.factor = block_diag(*blocks)
+            self.whiten = np.linalg.inv(self.factor)
         self._require_rows()
 
     # --- what the arguments say ----------------------------------------------------------
 
-    def _covariates(self, given):
-        known = {**self.model.covariates, **BODY_SIZE}
-        found = covariates_of(self.table, known)
-        for name, value in given.items():
-            if name not in known:
-                raise ValueError(f"model {self.model.name}: {unknown('covariate', name, known)}")
-            if found.setdefault(name, value) != value:
-                raise ValueError(f"covariate {name} = {value}, but the data have {found[name]:g}")
-        self.model.require_covariates(found, "give it as a column of the data or with covariates")
-        return found
-
     def _schedule(self):
         model = self.model
-        routes = [r for r in model.drug.routes if r in model.routes()] or model.routes()
-        self.regimen = regimen_of(self.table, default_route=routes[0])
+        given = regimen_of(self.table, default_route=default_route(model))
+        self.regimen = self.pieces.in_mg(given)
         first, last = self.regimen.first_dose, self.rows.clock[-1]
         self.late = (
             f"every dose is given after the last observation (day {last:g}; the first dose is on "
@@ -103,18 +97,19 @@ class Problem:
         #: The last row of the data, be it a count or a dose [day].
         self.end = float(self.table["CLOCK"].max())
         #: The doses on the engine's clock, steady states written out.
-        self.line = timeline(model, self.regimen, self.typical, max(last, self.end))
+        typical = self.pieces.typical()
+        self.line = timeline(model, self.regimen, typical, max(last, self.end))
         clock = self.line.days(self.rows.clock)
         self.times, self.at = np.unique(clock, return_inverse=True)
         self.which = np.array([model.structure.outputs.index(o) for o in self.rows.output])
         self.last = float(self.times[-1])
         # One schedule serves every trial vector: doses depend on the covariates only.
-        self.events = compile_events(model, self.line.regimen, self.typical, self.last)
+        self.events = compile_events(model, self.line.regimen, self._placed(typical), self.last)
 
     def _coordinates(self, fixed, start, parameters):
         model = self.model
         effects, published = model.random_effects, model.parameters
-        fixed = self._named(fixed, list(published), "fixed")
+        fixed = named_values(fixed, list(published), f"model {model.name}")
         settings = read_settings(model, published, parameters)
         if self.prior and not effects.names:
             raise ValueError(
@@ -123,15 +118,36 @@ class Problem:
         names = list(effects.names) if self.prior else [
             name for name in published if not published[name].fixed]  # fmt: skip
         names += [n for n in (*fixed, *settings) if n in published and n not in names]
-        begins = self._named(start, names, "start")
+        begins = named_values(start, names, "start")
         for name in set(fixed) & (set(begins) | set(settings)):
             raise ValueError(f"{'start' if name in begins else 'parameters'}: {name} is fixed")
         at = {**begins, **{n: s["value"] for n, s in settings.items() if n in names and
                            "value" in s}, **fixed}  # fmt: skip
+        self._begin(names, at, fixed, settings)
+        still = [n for n in names if settings.get(n, {}).get("expr")
+                 or not settings.get(n, {}).get("vary", True)]  # fmt: skip
+        within = model.occasion_effects
+        #: Effects of an occasion: estimated where there is a prior, of what is not held.
+        self.within = within.of([n for n in within.names if self.prior and n not in still])
+        #: Their coordinates, by the name under which exp(kappa) is shown.
+        self.kappas = {f"{name}_occ{k}": f"kappa_{name}_{k}" for k in self.pieces.occasions
+                       for name in self.within.names}  # fmt: skip
+        self.coordinates = Coordinates(
+            model, names, at, settings, self.errors, bounded=not self.prior,
+            kappas=self.kappas.values(),
+        )  # fmt: skip
+        self._keep_lags(at)
+        self.names, self.free = self.coordinates.names, list(self.coordinates.searched)
+        self.unmoved = np.array([at[n] is None and n not in self.coordinates.tied for n in names])
+        self.effects = [self.names.index(n) for n in effects.names] if self.prior else []
+
+    def _begin(self, names, at, fixed, settings):
+        """Put into `at` where each parameter begins or is held, and into `settings` what is."""
+        model = self.model
         predicted = dict(zip(names, self.predicted(names)[0], strict=True))
         for name in names:
             held = name in fixed or not settings.get(name, {}).get("vary", True)
-            searched = not self.prior or name in effects.names or name in settings
+            searched = not self.prior or name in model.random_effects.names or name in settings
             value = at.get(name)
             if value is not None and not 0 < value < (1 if model.is_logit(name) else np.inf):
                 raise ValueError(f"{name} = {value:g} is outside its range")
@@ -143,17 +159,6 @@ class Problem:
                 at[name] = value
             else:
                 at[name] = predicted[name] if value is None else value
-        self.coordinates = Coordinates(model, names, at, settings, self.errors, not self.prior)
-        self._keep_lags(at)
-        self.names, self.free = self.coordinates.names, list(self.coordinates.searched)
-        for lag in {route.lag for route in model.structure.routes.values()} & set(names):
-            if lag not in self.free and at[lag] is None:
-                continue
-            raise ValueError(  # its doses would move
-                f'model {model.name}: a fit keeps {lag} at its typical value; give fixed=["{lag}"]'
-            )
-        self.unmoved = np.array([at[n] is None and n not in self.coordinates.tied for n in names])
-        self.effects = [self.names.index(n) for n in effects.names] if self.prior else []
 
     def _keep_lags(self, at):
         """Raise ValueError where a lag would move: the doses of all trials arrive together."""
@@ -165,18 +170,6 @@ class Problem:
                     f'fixed=["{lag}"]'
                 )
 
-    def _named(self, given, names, what):
-        """Return the values given by name, internal units; None where only the name is."""
-        given = [given] if isinstance(given, str) else given
-        given = dict(given) if isinstance(given, Mapping) else dict.fromkeys(given)
-        for name, value in given.items():
-            if name not in names:
-                prefix = f"model {self.model.name}" if what == "fixed" else what
-                raise ValueError(f"{prefix}: {unknown('parameter', name, names)}")
-            if value is not None:
-                given[name] = quantity(value, PARAMETERS[name].unit, what=name)
-        return given
-
     def _require_rows(self):
         n = len(self.coordinates.variables)
         if not self.prior and len(self.rows.time) < n:
@@ -185,18 +178,49 @@ class Problem:
                 f"({', '.join(self.free)}): fix some, or use the prior"
             )
 
+    @property
+    def beside(self) -> dict[str, str]:
+        """Return the coordinates beside those of parameters, each by the name it is shown under.
+
+        Estimated errors, and the factors exp(kappa) of each occasion.
+        """
+        spreads = {f"{o}_{p}": f"log_{o}_{p}" for o, p in self.coordinates.spreads}
+        return {**spreads, **self.kappas}
+
     # --- from coordinates to the model's parameters -----------------------------------------
 
     def values(self, deviations: Mapping[str, np.ndarray], n: int, names) -> np.ndarray:
-        """Return natural values of printed parameters of subjects that deviate (n, n_names)."""
+        """Return natural values of printed parameters of subjects that deviate (n, n_names).
+
+        Where they change in time: those of the last row's covariates.
+        """
         values = self.model.printed(self._known(n), deviations, n)
         return np.column_stack([values[name] for name in names])
 
-    def _individual(self, deviations, n):
-        return self.model.deviated(self._known(n), deviations, n)
-
     def _known(self, n):
-        return {name: np.repeat(v, n) for name, v in self.typical.covariates.items()}
+        """Return the covariates of the last row, of `n` subjects."""
+        return {name: np.repeat(v[-1:], n) for name, v in self.pieces.covariates.items()}
+
+    def _individual(self, deviations, n, kappa=None):
+        """Return the structure's parameters (n, n_parameters), of each piece where several."""
+        found = self.pieces.individual(deviations, n, kappa)
+        return found[:, 0] if len(self.pieces) == 1 else found
+
+    def kappa(self, points: np.ndarray) -> np.ndarray | None:
+        """Return the deviations of each occasion (n, n_occasions, n_occasion_effects), if any."""
+        if not self.kappas:
+            return None
+        names = self.model.occasion_effects.names
+        found = np.zeros((len(points), len(self.pieces.occasions), len(names)))
+        own = self._kappas_of(points).reshape(*found.shape[:2], -1)
+        found[:, :, [names.index(name) for name in self.within.names]] = own
+        return found
+
+    def _kappas_of(self, points):
+        return points[:, self._at_kappas()]
+
+    def _at_kappas(self):
+        return [self.coordinates.variables.index(key) for key in self.kappas.values()]
 
     def deviations(self, points: np.ndarray) -> np.ndarray:
         """Return the deviations of `names` at points (n, n_names), on their own scale."""
@@ -214,8 +238,12 @@ class Problem:
         return dict(zip(self.names, deviations.T, strict=True))
 
     def parameters(self, points: np.ndarray) -> np.ndarray:
-        """Return the structure's parameters at points (n, n_parameters)."""
-        return self._individual(self._by_name(self.deviations(points)), len(points))
+        """Return the structure's parameters at points (n, n_parameters).
+
+        Where they change in time there is an axis of pieces before the last.
+        """
+        deviations = self._by_name(self.deviations(points))
+        return self._individual(deviations, len(points), self.kappa(points))
 
     def eta(self, points: np.ndarray) -> np.ndarray:
         """Return the random effects at points (n, n_effects)."""
@@ -231,7 +259,7 @@ class Problem:
         return self.values({}, 1, names)
 
     def typical_parameters(self) -> np.ndarray:
-        """Return the structure's parameters (1, n): none that is searched deviates."""
+        """Return the structure's parameters as of one point: none that is searched deviates."""
         searched = np.array([name in self.free for name in self.names])
         none = np.zeros((1, len(self.effects)))
         point = self.points_of(none) if self.prior else self.coordinates.start()[None]
@@ -246,6 +274,15 @@ class Problem:
         for name, key in self.coordinates.searched.items():
             if self.names.index(name) in self.effects:
                 points[:, self.coordinates.variables.index(key)] = scaled[:, self.names.index(name)]
+        return points
+
+    def points_from(self, normals: np.ndarray) -> np.ndarray:
+        """Return the points whose random effects have these standard normals (n, n_all)."""
+        n = len(self.effects)
+        points = self.points_of(self.model.random_effects.correlate(normals[:, :n]))
+        if self.kappas:
+            each = normals[:, n:].reshape(-1, len(self.within.names))
+            points[:, self._at_kappas()] = self.within.correlate(each).reshape(len(points), -1)
         return points
 
     # --- predictions and objective ----------------------------------------------------------
@@ -270,7 +307,8 @@ class Problem:
         scale = self.rows.scale
         if np.isnan(scale).any():
             structure = self.model.structure
-            baseline = np.array([baseline_count(structure, vector) for vector in parameters])
+            first = parameters if parameters.ndim == 2 else parameters[:, 0]
+            baseline = np.array([baseline_count(structure, vector) for vector in first])
             scale = np.where(np.isnan(scale), 100.0 / baseline[:, None], scale)
         return outputs[:, self.at, self.which] * scale
 
@@ -300,10 +338,16 @@ class Problem:
         return np.nan_to_num(logs, nan=-_IMPOSSIBLE, neginf=-_IMPOSSIBLE, posinf=-_IMPOSSIBLE)
 
     def random_effects(self, points: np.ndarray) -> np.ndarray:
-        """Return the whitened random effects (n, n_effects); without prior there are none."""
+        """Return the whitened random effects, of the subject and then of each occasion (n, n_all).
+
+        Without prior there are none.
+        """
         if not self.prior:
             return np.empty((len(points), 0))
-        return self.eta(points) @ self.whiten.T
+        found = self.eta(points)
+        if self.kappas:
+            found = np.concatenate([found, self._kappas_of(points)], axis=1)
+        return found @ self.whiten.T
 
     def objective(self, points: np.ndarray, predicted=None, rtol: float = FINE) -> np.ndarray:
         """Return the objective at points (n,)."""
@@ -319,10 +363,33 @@ class Problem:
         rows = np.nan_to_num(rows, nan=_IMPOSSIBLE, posinf=_IMPOSSIBLE, neginf=-_IMPOSSIBLE)
         return np.concatenate([self.random_effects(points), rows], axis=1)
 
-    def subject(self, point: np.ndarray) -> Population:
-        """Return the subject at a point, for `simulate`."""
-        eta = self.eta(point[None]) if self.prior else np.zeros((1, 0))
-        return Population(
-            self.model, np.arange(1), self.typical.covariates, eta,
-            self.parameters(point[None]), None,
-        )  # fmt: skip
+    @property
+    def renews(self) -> bool:
+        """Whether a further occasion would be another than those of the data."""
+        return bool(self.kappas or self.pieces.counted)
+
+    def people(
+        self, points: np.ndarray, seed: int | None = None, anew: float | None = None
+    ) -> Population:
+        """Return the subject at points, each as a subject of its own, for `simulate`.
+
+        From CLOCK `anew` on it is a new occasion, whose deviations are drawn from the prior.
+        """
+        eta = self.eta(points) if self.prior else np.zeros((len(points), 0))
+        pieces, kappa = self.pieces, self.kappa(points)
+        if anew is not None and self.renews:
+            pieces = pieces.anew(anew)
+        if anew is not None and self.kappas:
+            effects = self.model.occasion_effects
+            z = normals(seed, "occasion", np.arange(len(points)), len(effects.names))
+            held = [name not in self.within.names for name in effects.names]
+            coming = np.where(held, 0.0, effects.correlate(z))
+            kappa = np.concatenate([kappa, coming[:, None]], axis=1)
+        deviations = self._by_name(self.deviations(points))
+        parameters = pieces.individual(deviations, len(points), kappa)
+        return self._placed(pieces.people(eta, parameters, seed=seed))
+
+    def _placed(self, people: Population) -> Population:
+        """Return subjects whose occasions, on CLOCK, are put on the engine's clock."""
+        begins = tuple(float(self.line.days(day)) for day in people.occasions)
+        return replace(people, occasions=begins)

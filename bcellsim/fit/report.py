@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bcellsim.covariates import MOSTELLER
 from bcellsim.fit.identify import told
 from bcellsim.observations import remarks
 from bcellsim.simulate import described, provenance
@@ -15,13 +16,12 @@ WEAK = ("prior", "nothing")
 def as_text(fit) -> str:
     """Return the report of a fit."""
     rows, problem = fit.residuals, fit.problem
-    covariates = ", ".join(f"{name} {value:g}" for name, value in fit.covariates.items())
     lines = [
         f"Fit of {described(provenance(fit.model))}",
-        f"  data: {_counted(fit)}, {fit.regimen.n_doses(problem.end + 1e-9)} doses, "
+        f"  data: {_counted(fit)}, {_number(fit.regimen.n_doses(problem.end + 1e-9), 'dose')}, "
         f"{fit.regimen.shorthand()}",
-        *(f"  data: {remark}" for remark in remarks(problem.table)),
-        f"  covariates: {covariates or 'none'}",
+        *(f"  data: {remark}" for remark in remarks_of(fit)),
+        f"  covariates: {problem.pieces.ahead()}",
         f"  method: {method(fit)}",
         *(f"  error of {output}: {error}" for output, error in fit.errors.items()),
         f"  search: {_search(fit)}",
@@ -35,6 +35,20 @@ def as_text(fit) -> str:
     lines += _undetermined(fit)
     lines += [f"  Warning: {warning}." for warning in fit.warnings]
     return "\n".join(lines)
+
+
+def remarks_of(fit) -> list[str]:
+    """Return what a report must say of the data: sentences, each on its own."""
+    pieces = fit.problem.pieces
+    said = remarks(fit.problem.table, pieces.covariates) + pieces.told()
+    if "BSA" in pieces.shown and "BSA" not in pieces.stated:
+        said.append(f"BSA is computed: {MOSTELLER}")
+    if len(pieces.occasions) > 1:
+        numbers = ", ".join(map(str, pieces.occasions))
+        how = ("each with its own deviations" if fit.problem.kappas
+               else "taken as one, as there is no prior")  # fmt: skip
+        said.append(f"occasions (OCC) {numbers}: {how}")
+    return said
 
 
 def method(fit) -> str:
@@ -54,12 +68,19 @@ def _counted(fit):
     for output in fit.problem.outputs:
         own = rows.output == output
         censored = int((rows.cens[own] != 0).sum())
-        parts.append(f"{int(own.sum())} observations of {output}, {censored} censored")
+        seen = _number(int(own.sum()), "observation")
+        parts.append(f"{seen} of {output}, {censored} censored")
     return "; ".join(parts) + f" ({rows.method})"
+
+
+def _number(n, what):
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _search(fit):
     ended = "converged" if fit.converged else "DID NOT CONVERGE"
+    if fit.implausible:
+        ended += f", at an implausible value of {', '.join(fit.implausible)} (see the warnings)"
     agreeing = int(fit.starts["agrees"].sum())
     others = fit.starts.loc[~fit.starts["agrees"], "above_best"]
     higher = f"; the next minimum is {others.min():.2f} higher" if len(others) else ""
@@ -117,6 +138,7 @@ def as_json(fit) -> dict:
                    for output, e in fit.errors.items()},
         "covariates": fit.covariates,
         "converged": fit.converged,
+        "implausible": list(fit.implausible),
         "objective": fit.objective,
         "minus_two_log_l": fit.minus_two_log_l,
         "aic": _plain(fit.aic),
@@ -129,7 +151,7 @@ def as_json(fit) -> dict:
         "params": plain(fit.params.reset_index()),
         "residuals": plain(fit.residuals),
         "undetermined": undetermined(fit),
-        "remarks": remarks(fit.problem.table),
+        "remarks": remarks_of(fit),
         "warnings": list(fit.warnings),
     }  # fmt: skip
 

@@ -12,6 +12,7 @@ from bcellsim.draws import check_seed
 from bcellsim.fit.curvature import Curvature, curvature
 from bcellsim.fit.identify import identify
 from bcellsim.fit.likelihood import ErrorModel
+from bcellsim.fit.plausible import at_edge, implausible, warnings_of
 from bcellsim.fit.posterior import FEW, Draws, draw
 from bcellsim.fit.problem import Problem
 from bcellsim.fit.profile import profile
@@ -41,6 +42,8 @@ class Fit:
     params : DataFrame
         A row a parameter: value, unit, low_90, high_90, log_se (SE of its logarithm, or logit),
         typical, prior_sd (on the same scale), and `determined`: by what the value is determined.
+        Where covariates change in time: with those of the last row. ``<name>_occ<k>`` is the
+        factor exp(kappa) on a parameter in occasion k.
     residuals : DataFrame
         A row an observation: TIME, DVID, DV, CENS, LIMIT, PRED (typical), IPRED, IWRES, and
         TO_OUTPUT, which turns a percentage into the unit of the output (1 of other values).
@@ -122,7 +125,7 @@ class Fit:
             errors=errors,
             prior=problem.prior,
             regimen=problem.regimen,
-            subject=problem.subject(point),
+            subject=problem.people(point[None]),
             covariates=problem.covariates,
             curves=curves_of(problem, point),
             starts=starts,
@@ -135,11 +138,22 @@ class Fit:
 
     @property
     def converged(self) -> bool:
-        """Whether the search ended at a minimum: the objective could fall no further."""
+        """Whether the search ended at a minimum: the objective could fall no further.
+
+        Not where a parameter without bounds ran to the edge of the search. A minimum may still be
+        at an implausible value, see `implausible`.
+        """
+        if at_edge(self.problem, self.curvature):
+            return False
         decrement = self.curvature.decrement
         if not self.curvature.complete:
             return bool(self.result.success) and not decrement > _CONVERGED
         return bool(decrement < _CONVERGED)
+
+    @property
+    def implausible(self) -> tuple[str, ...]:
+        """Parameters whose estimate lies where hardly a patient does; the warnings say how far."""
+        return tuple(implausible(self.problem, self.curvature))
 
     @property
     def objective(self) -> float:
@@ -171,14 +185,9 @@ class Fit:
         whole = self.prior and sorted(searched) == sorted(problem.effects)
         if not (whole and self.curvature.complete) or problem.coordinates.spreads:
             return np.nan
-        omega = self.model.random_effects.covariance
+        prior = 2.0 * np.log(np.diag(problem.factor)).sum()
         half = 0.5 * self.curvature.hessian
-        return float(self.objective + np.linalg.slogdet(omega)[1] + np.linalg.slogdet(half)[1])
-
-    @property
-    def objectives(self) -> tuple[float, ...]:
-        """The objective that the search from each start ended at."""
-        return tuple(self.starts["objective"])
+        return float(self.objective + prior + np.linalg.slogdet(half)[1])
 
     def profile(self, parameter: str, level: float = 0.9):
         """Return the profile likelihood of a parameter.
@@ -216,22 +225,20 @@ class Fit:
         return table
 
     def _coordinate(self, parameter):
-        """Return the coordinate of a searched parameter, or of an estimated error."""
-        known = dict(self.problem.coordinates.searched)
-        known.update({f"{o}_{p}": f"log_{o}_{p}" for o, p in self.problem.coordinates.spreads})
+        """Return the coordinate of a searched parameter, an estimated error, or an occasion."""
+        known = {**self.problem.coordinates.searched, **self.problem.beside}
         if parameter not in known:
             raise ValueError(unknown("parameter that was searched", str(parameter), known))
         return known[parameter]
 
     def _table(self, points):
-        """Return the searched, held and tied parameters at points, and estimated errors."""
+        """Return the parameters at points, and estimated errors and factors of occasions."""
         import pandas as pd
 
         problem = self.problem
         table = pd.DataFrame(problem.natural(points), columns=list(problem.names))
-        for output, parameter in problem.coordinates.spreads:
-            column = problem.coordinates.variables.index(f"log_{output}_{parameter}")
-            table[f"{output}_{parameter}"] = np.exp(points[:, column])
+        for name, key in problem.beside.items():
+            table[name] = np.exp(points[:, problem.coordinates.variables.index(key)])
         return table
 
     def drawn(self, n: int = 1000, seed: int | None = None, method: str = "importance") -> Draws:
@@ -279,22 +286,21 @@ class Fit:
         return table
 
     def population(
-        self, n: int = 1000, seed: int | None = None, method: str = "importance"
+        self,
+        n: int = 1000,
+        seed: int | None = None,
+        method: str = "importance",
+        *,
+        anew: float | None = None,
     ) -> Population:
         """Return draws of this one patient as a population, for `simulate` and `explore`.
 
         Its subjects are draws: what varies between them is the uncertainty of the parameters. The
-        arguments are those of `draws`.
+        arguments are those of `draws`. Where parameters vary between occasions, `anew` is the day
+        of the data's clock from which on it is a new one, drawn from the prior.
         """
         found = self.drawn(n, seed, method)
-        problem = self.problem
-        covariates = {k: np.repeat(v, len(found.points)) for k, v in
-                      problem.typical.covariates.items()}  # fmt: skip
-        eta = problem.eta(found.points) if self.prior else np.zeros((len(found.points), 0))
-        return Population(
-            self.model, np.arange(len(found.points)), covariates, eta,
-            problem.parameters(found.points), found.seed,
-        )  # fmt: skip
+        return self.problem.people(found.points, found.seed, anew)
 
     @cached_property
     def minima(self) -> list[Curvature]:
@@ -352,10 +358,7 @@ def _starts(problem, ends, evaluations, best):
 
 def _warnings(problem, about, starts):
     found = [*problem.rows.told, *filter(None, [problem.late])]
-    at_bound = [n for n, on in zip(problem.coordinates.variables, about.at_bound, strict=True)
-                if on]  # fmt: skip
-    if at_bound:
-        found.append(f"{', '.join(at_bound)} ended at a bound: its standard error is missing")
+    found += warnings_of(problem, about)
     if starts["above_best"].min() > SAME:
         found.append("the refined search left the minimum of its start")
     if len(starts) > 1 and starts["agrees"].sum() == 1:
@@ -368,7 +371,7 @@ def _warnings(problem, about, starts):
 
 
 def _warn_if_few(draws):
-    if draws.effective < FEW:
+    if draws.effective < min(FEW, len(draws.points)):
         import warnings
 
         warnings.warn(

@@ -36,10 +36,8 @@ def starting_points(problem: Problem, n: int, seed: int) -> np.ndarray:
         return start[None]
     numbers = np.arange(_DRAWN)
     if problem.prior:
-        effects = problem.model.random_effects
-        eta = effects.correlate(normals(seed, "start", numbers, len(effects.names)))
-        middle = problem.points_of(np.zeros((1, len(effects.names))))
-        points = start + problem.points_of(eta) - middle
+        drawn = problem.points_from(normals(seed, "start", numbers, len(problem.factor)))
+        points = start + drawn - problem.points_from(np.zeros((1, len(problem.factor))))
     else:
         points = start + _SPREAD * normals(seed, "start", numbers, len(start))
     low, high = problem.coordinates.bounds()

@@ -45,16 +45,26 @@ def params_of(problem: Problem, about: Curvature):
                 "determined": _determined(moved, error, prior_sd.get(name)),
             }
         )
-    for output, parameter in coordinates.spreads:
-        column = coordinates.variables.index(f"log_{output}_{parameter}")
+    rows += _rows_beside(problem, about)
+    return pd.DataFrame(rows).set_index("parameter")
+
+
+def _rows_beside(problem, about):
+    """Return the rows of what is estimated beside parameters: errors, factors of occasions."""
+    coordinates, rows = problem.coordinates, []
+    spread = problem.within.sd() if problem.kappas else {}
+    for name, key in problem.beside.items():
+        column = coordinates.variables.index(key)
         value = float(np.exp(about.point[column]))
         error = float(np.sqrt(about.covariance[column, column]))
         low, high = _interval(value, error, False)
-        row = {"parameter": f"{output}_{parameter}", "value": value, "unit": "", "low_90": low,
-               "high_90": high, "log_se": error, "typical": np.nan, "prior_sd": np.nan,
-               "determined": _determined(True, error, None)}  # fmt: skip
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("parameter")
+        sd = spread.get(name.rpartition("_occ")[0]) if name in problem.kappas else None
+        rows.append({
+            "parameter": name, "value": value, "unit": "", "low_90": low, "high_90": high,
+            "log_se": error, "typical": np.nan if sd is None else 1.0,
+            "prior_sd": np.nan if sd is None else sd, "determined": _determined(True, error, sd),
+        })  # fmt: skip
+    return rows
 
 
 def _propagated(slopes, covariance):
@@ -120,7 +130,7 @@ def correlation_of(problem: Problem, about: Curvature):
     import pandas as pd
 
     names = {key: name for name, key in problem.coordinates.searched.items()}
-    names.update({f"log_{o}_{p}": f"{o}_{p}" for o, p in problem.coordinates.spreads})
+    names.update({key: name for name, key in problem.beside.items()})
     labels = [names.get(key, key) for key in problem.coordinates.variables]
     se = np.sqrt(np.diag(about.covariance))
     return pd.DataFrame(about.covariance / np.outer(se, se), index=labels, columns=labels)

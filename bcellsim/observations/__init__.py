@@ -35,15 +35,13 @@ holds `source`, `covariate_rule` and `faults`, the warnings and notes. For one s
   prediction, which is to be multiplied by their column SCALE (NaN: 100 / predicted baseline count)
   and is, of a censored row, between LOWER and UPPER; `scaled_rows(table)`: all rows to predict;
 - `regimen_of(table, default_route=...)`: its doses, resets and steady states as a regimen on CLOCK;
-- `covariates_of(table, names)`: its covariates, where they are constant; `covariate_course(table,
-  names)`: their course, piece by piece, on CLOCK;
+- `covariate_course(table, names)`: its covariates, piece by piece, on CLOCK;
 - `day_zero(table)`: the date of TIME 0; `remarks(table)`: what a report must say about the data.
 """
 
 from bcellsim.observations.faults import Fault
 from bcellsim.observations.subject import (
     covariate_course,
-    covariates_of,
     day_zero,
     fitted_rows,
     one_subject,
@@ -57,7 +55,6 @@ __all__ = [
     "Fault",
     "check_data",
     "covariate_course",
-    "covariates_of",
     "day_zero",
     "fitted_rows",
     "one_subject",

@@ -51,7 +51,7 @@ def check_model(rows: list[Row], model: Model | None, findings: Findings) -> Non
             continue
         findings.add("note", "covariate-of-model", f"there is no column {name} ({covariate.meaning}"
                      f"), which model {model.name} needs",
-                     suggestion="add it, or give it with the fit")  # fmt: skip
+                     column=name, suggestion="add it, or give it with the fit")  # fmt: skip
 
 
 def by_subject(rows: list[Row], records: list[dict]) -> list[list[int]]:
@@ -82,7 +82,8 @@ def _duplicates(rows, records):
     """Number the observations of one output at one time; name what stands there twice."""
     seen = {}
     for row, record in zip(rows, records, strict=True):
-        if record["EVID"] == 2 or (record["EVID"] == 0 and record["MDV"] in (1, 101)):
+        unread = math.isnan(record["TIME"])
+        if unread or record["EVID"] == 2 or (record["EVID"] == 0 and record["MDV"] in (1, 101)):
             continue
         dose = record["EVID"] != 0
         key = (record["TIME"], record["EVID"], record["CMT"] if dose else record["DVID"])
@@ -96,9 +97,9 @@ def _duplicates(rows, records):
                 )  # fmt: skip
                 break
             if not dose and not _agree(record, earlier):
-                row.fault("warning", "DV", "replicates", f"{row.text('DV')} and line {other.line}, "
-                          f"{other.text('DV')}, are of one {record['DVID']} at one time and "
-                          "disagree; both are used, as replicates")  # fmt: skip
+                row.fault("warning", "DV", "replicates", f"{record['DVID']} is {row.text('DV')} "
+                          f"here and {other.text('DV')} in line {other.line}, at the same time; "
+                          "both are used, as replicates")  # fmt: skip
                 break
         record["REP"] = 1 if dose else len(others) + 1
         others.append((row, record))
@@ -122,10 +123,8 @@ def _before_first_dose(rows, records):
             )  # fmt: skip
     times = [r["CLOCK"] for r in records if r["EVID"] == 0 and not _unseen(r)]
     if doses and times and records[doses[0]]["CLOCK"] > max(times):
-        rows[doses[0]].findings.add(
-            "warning", "doses-late", "every dose comes after the last observation",
-            line=rows[doses[0]].line, column="TIME", suggestion="are the times on one clock?",
-        )  # fmt: skip
+        rows[doses[0]].fault("warning", "TIME", "doses-late", "every dose comes after the last "
+                             "observation", "are the times on one clock?")  # fmt: skip
 
 
 def _unseen(record):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _COLUMNS = [name for name in NOTHING if name != "DATE"]
 _MODELLED = {-1: "rate", -2: "duration"}
 _SIZES = {"mg/kg": "WT", "mg/m2": "BSA"}
+_OF_COVARIATES = ("covariate-of-model", "covariate-missing")
 # A covariate that changes linearly is cut into pieces within which it changes by this share.
 _PIECE = 0.01
 
@@ -59,7 +60,8 @@ def one_subject(table: pd.DataFrame, subject: str | None = None) -> pd.DataFrame
         if len(subjects) > 1:
             raise ValueError(
                 f"the data hold {len(subjects)} subjects ({', '.join(subjects[:5])}"
-                f"{'...' if len(subjects) > 5 else ''}); an individual fit takes one: name it"
+                f"{'...' if len(subjects) > 5 else ''}); an individual fit takes one: name its "
+                "subject (--subject)"
             )
         return table
     if str(subject) not in subjects:
@@ -192,33 +194,6 @@ def _names(table, names):
     return table.columns.intersection(list(names)).difference(list(NOTHING), sort=False)
 
 
-def covariates_of(table: pd.DataFrame, names: Iterable[str]) -> dict[str, float]:
-    """Return the covariates of one subject that does not change: its value of each column.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Rows of `read_observations`, of one subject.
-    names : iterable of str
-        The covariates wanted, those of a model.
-
-    Raises
-    ------
-    ValueError
-        If one is text, or changes in time.
-    """
-    _require_columns(table)
-    found = {}
-    for name in _names(table, names):
-        for _, value, line in _records(table, name):
-            if found.setdefault(name, value) != value:
-                raise ValueError(
-                    f"{_source(table)}, line {line}, column {name}: covariate {name} changes in "
-                    f"time ({found[name]:g}, {value:g}), which is not supported here"
-                )
-    return found
-
-
 def covariate_at(table: pd.DataFrame, name: str, clocks: np.ndarray) -> np.ndarray:
     """Return one covariate of one subject at times, by the rule of the table.
 
@@ -269,7 +244,9 @@ def covariate_course(table: pd.DataFrame, names: Iterable[str]) -> Course:
     start = np.array([-math.inf, *cuts])
     if rule == "linear":
         end = np.append(cuts, math.inf)
-        at = np.where(np.isinf(start), end, np.where(np.isinf(end), start, 0.5 * (start + end)))
+        with np.errstate(invalid="ignore"):  # where both ends are infinite
+            middle = np.where(np.isinf(end), start, 0.5 * (start + end))
+        at = np.where(np.isinf(start), end, middle)
     elif rule == "nocb":  # what holds at the end of each piece
         at = np.append(cuts, math.inf)
     else:
@@ -305,11 +282,12 @@ def day_zero(table: pd.DataFrame) -> datetime | None:
     return first["DATE"].to_pydatetime() - timedelta(days=float(first["TIME"]))
 
 
-def remarks(table: pd.DataFrame) -> list[str]:
+def remarks(table: pd.DataFrame, given: Iterable[str] = ()) -> list[str]:
     """Return what a report must say of one subject's rows: sentences, each on its own.
 
     Rows that are not fitted and why, replicates, several counts before the first dose, percentages
-    and lymphocyte counts used, the rule for covariates that change, dates.
+    and lymphocyte counts used, the rule for covariates that change, dates. That a covariate is
+    missing is not said of those `given` beside the table.
     """
     _require_columns(table)
     rows, lines = fitted_rows(table), set(table["LINE"])
@@ -319,13 +297,18 @@ def remarks(table: pd.DataFrame) -> list[str]:
             f"the lymphocyte count of the sample ({some['ALC'].min():g} to {some['ALC'].max():g} "
             "per uL)" if basis == "lymphocytes" else "the predicted baseline"
         )  # fmt: skip
-        said.append(f"{len(some)} counts are % of {basis}, compared through {through}")
-    if (rows["REP"] > 1).any():
-        said.append(f"{int((rows['REP'] > 1).sum())} observations repeat another of the same time")
+        what = "count is" if len(some) == 1 else "counts are"
+        said.append(f"{len(some)} {what} % of {basis}, compared through {through}")
+    repeats = int((rows["REP"] > 1).sum())
+    if repeats:
+        what = "observation repeats" if repeats == 1 else "observations repeat"
+        said.append(f"{repeats} {what} another of the same time")
     if day_zero(table) is not None:
         said.append(f"day 0 is {day_zero(table):%Y-%m-%d}")
     said.append(f"covariates that change in time: {table.attrs.get('covariate_rule', 'locf')}")
     for fault in table.attrs.get("faults", ()):
+        if fault["rule"] in _OF_COVARIATES and fault["column"] in given:
+            continue
         if fault["line"] is None:
             said.append(fault["message"])
         elif fault["line"] in lines:

@@ -134,8 +134,12 @@ def residuals(result: Fit, *, output: str = "bcell") -> Figure:
         _band_of_residuals(axis)
         axis.set_xlabel(label or f"Fitted {_label(output)}")
         axis.set_ylabel("Residual [SD]")
-    fitted.set_xscale("log")
-    _plain_numbers(fitted)
+    if len(exact):
+        fitted.set_xscale("log")
+        _plain_numbers(fitted)
+    else:
+        time.annotate("every row is censored: none has a residual", (0.5, 0.8), ha="center",
+                      xycoords="axes fraction", fontsize="small")  # fmt: skip
     ordered = np.sort(exact["IWRES"].to_numpy())
     # Blom 1958: expected normal order statistics.
     expected = ndtri((np.arange(1, len(ordered) + 1) - 0.375) / (len(ordered) + 0.25))
@@ -160,8 +164,9 @@ def _observed_against_fitted(axis, rows, output):
     ends = np.array([values.min() / 1.5, values.max() * 1.5])
     axis.plot(ends, ends, "-", color="0.5", lw=0.8)
     axis.set_xscale("log")
-    _plain_numbers(axis)
     log_axis(axis)
+    for which in ("x", "y"):
+        _plain_numbers(axis, which)
     axis.set_xlabel(f"Fitted {_label(output)}")
     axis.set_ylabel(f"Observed {_label(output)}")
 
@@ -230,18 +235,19 @@ def _curve(axis, table):
     axis.plot(value, rise, "o", color=COLOURS[0], ms=3.5)
 
 
-def _plain_numbers(axis):
+def _plain_numbers(axis, which="x"):
     """Label a log axis that may span less than a decade with a few plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axis.get_xlim()
+    low, high = axis.get_xlim() if which == "x" else axis.get_ylim()
+    labelled = axis.xaxis if which == "x" else axis.yaxis
     wide = high > 100.0 * max(low, 1e-300)
     subs = (1.0,) if wide else (1.0, 2.0, 5.0)
     if high < 5.0 * low:
         subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-    axis.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6 if wide else 12))
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    labelled.set_major_locator(LogLocator(subs=subs, numticks=6 if wide else 12))
+    labelled.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    labelled.set_minor_formatter(NullFormatter())
 
 
 def prior_posterior(result: Fit, draws: pd.DataFrame) -> Figure:

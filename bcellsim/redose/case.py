@@ -9,7 +9,7 @@ import numpy as np
 from bcellsim.event import Event
 from bcellsim.explore.outcomes import Outcome, Span, outcomes
 from bcellsim.fit import Fit
-from bcellsim.forecast import continued
+from bcellsim.forecast import continued, first_dose
 from bcellsim.model import Model
 from bcellsim.population import Population
 from bcellsim.regimen import Regimen
@@ -89,6 +89,16 @@ class Case:
         """Return the dose, given once so long after now."""
         return Regimen((replace(self.dose, time=day),))
 
+    def people_on(self, plan: Regimen | None) -> Population:
+        """Return the draws as they are under a plan from now on.
+
+        Where parameters vary between occasions, its first dose begins a new one.
+        """
+        if self.result is None or plan is None or not self.result.problem.renews:
+            return self.people
+        day = first_dose(plan, self.now)
+        return self.result.population(len(self.people), self.seed, self.method, anew=day)
+
     def span(self, regimen: Regimen) -> Span:
         """Return the window of the outcomes of a regimen: from `opens` to the horizon."""
         begins = self.clock + self.opens - regimen.first_dose
@@ -98,7 +108,12 @@ class Case:
         """Return the metrics of a plan in that window, of every draw."""
         regimen = self.regimen(plan, self.until, anew=anew)
         return outcomes(
-            regimen, self.people, [self.level], None, self.span(regimen), threads=self.threads
+            regimen,
+            self.people_on(plan),
+            [self.level],
+            None,
+            self.span(regimen),
+            threads=self.threads,
         )[0]
 
     def error(self, share: float) -> float:

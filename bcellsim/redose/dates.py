@@ -78,31 +78,31 @@ def kept(case: Case, day: float) -> np.ndarray:
     end = case.clock + length
     below = Tally("below", "bcell", opens, end, case.level)
     lowest = Tally("lowest", "bcell", at, end)
-    regimen = case.regimen(case.given_on(day), length)
+    plan = case.given_on(day)
+    regimen, people = case.regimen(plan, length), case.people_on(plan)
     found = solve_regimen(
-        regimen, case.people, _NO_TIMES, until=end, outputs=(), tallies=(below, lowest),
+        regimen, people, _NO_TIMES, until=end, outputs=(), tallies=(below, lowest),
         threads=case.threads, backend="compiled",
     )  # fmt: skip
     first, escape = found.tally(below).T
     nadir = found.tally(lowest)[:, 1].copy()
     unclear = np.flatnonzero((nadir <= at + _SAME) & (escape > at) & np.isfinite(escape))
     if len(unclear):
-        nadir[unclear] = _nadirs(case, regimen, unclear, at, end)
+        nadir[unclear] = _nadirs(case, regimen, people.part(unclear), at, end)
     return (first <= opens + _SAME) & (escape > nadir)
 
 
-def _nadirs(case, regimen, which, at, end):
+def _nadirs(case, regimen, people, at, end):
     """Return when the count of some draws, lowest at the dose, is lowest after turning round.
 
     A dose may bring a rising count down, but not as low as it was when given.
     """
     times = np.linspace(at, end, int(2 * (end - at)) + 1)
-    people = case.people.part(which)
     found = solve_regimen(regimen, people, times, until=end, threads=case.threads,
                           outputs=("bcell",), backend="compiled").values[:, :, 0]  # fmt: skip
     falls = np.diff(found, axis=1) < 0.0
     top = np.where(falls.any(axis=1), falls.argmax(axis=1), -1)
-    nadirs = np.full(len(which), at)
+    nadirs = np.full(len(people), at)
     for i in np.flatnonzero(top >= 0):
         rises = np.flatnonzero(~falls[i, top[i] :])
         nadirs[i] = times[top[i] + rises[0]] if len(rises) else end

@@ -54,7 +54,8 @@ def longest_interval(case: Case) -> pd.DataFrame:
     def between(low, high):
         return np.arange(low + _FINEST, high, _FINEST)
 
-    search = Search(case.model, case.people, case.probability, case.level, span.until,
+    people = case.people_on(case.given_on(0.0))
+    search = Search(case.model, people, case.probability, case.level, span.until,
                     span.induction, case.threads)  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of the threshold: said once, elsewhere
@@ -160,8 +161,8 @@ def courses(case: Case, day: float) -> pd.DataFrame:
     tables = []
     for name, plan in (("no further dose", None), ("redosed", case.given_on(day))):
         found = solve_regimen(
-            case.regimen(plan, end), case.people, case.clock + ahead, until=case.clock + end,
-            threads=case.threads, backend="compiled",
+            case.regimen(plan, end), case.people_on(plan), case.clock + ahead,
+            until=case.clock + end, threads=case.threads, backend="compiled",
         ).values[:, :, which]  # fmt: skip
         columns = {f"p{100 * q:.0f}": row for q, row in
                    zip(QUANTILES, np.quantile(found, QUANTILES, axis=0), strict=True)}  # fmt: skip

@@ -72,7 +72,7 @@ def _of_patient(fit):
     by_sd = dict(zip(effects.names, fit.problem.eta(point)[0] / list(effects.sd().values()),
                      strict=True))  # fmt: skip
     far = [f"{name} {z:+.1f} SD" for name, z in by_sd.items() if abs(z) > _FAR]
-    rare = chi2.sf(distance, len(effects.names)) < _RARE
+    rare = chi2.sf(distance, len(fit.problem.factor)) < _RARE
     if not far and not rare:
         return []
     return [

@@ -7,8 +7,7 @@ import textwrap
 import numpy as np
 
 from bcellsim.event import format_time
-from bcellsim.fit.report import method
-from bcellsim.observations import remarks
+from bcellsim.fit.report import method, remarks_of
 from bcellsim.simulate import described, provenance
 
 NOT_ADVICE = "Research use; not medical advice."
@@ -75,7 +74,7 @@ def _inputs(advice):
         f"  doses given: {fit.regimen.shorthand()}",
         f"  counts used: {counts} ({len(rows)} observations, {censored} censored, "
         f"{fit.problem.rows.method}); rows of observations not used: {n_rows - len(rows)}",
-        *(part for remark in remarks(table) for part in _wrapped(f"data: {remark}")),
+        *(part for remark in remarks_of(fit) for part in _wrapped(f"data: {remark}")),
         f"  method: {method(fit)}; {case.note}, {draws} ({case.effective:.0f} effective)",
     ]
     return lines
