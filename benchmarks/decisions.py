@@ -211,24 +211,36 @@ def answered(name, patients, draws, seed) -> tuple[list[dict], list[dict]]:
     return [*found, *exact], [compared]
 
 
-def main(patients: int = 300, draws: int = 500, seed: int = 1) -> None:
-    """Run the benchmark, two questions at a time, and write ``results/decisions.json``."""
-    given = [(name, patients, draws, seed) for name in QUESTIONS]
+def main(questions=tuple(QUESTIONS), patients: int = 300, draws: int = 500, seed: int = 1) -> None:
+    """Run the benchmark, two questions at a time, and write ``results/decisions.json``.
+
+    Another seed than 1 is written beside it, as ``results/decisions_seed<seed>.json``.
+
+    Parameters
+    ----------
+    questions : sequence of str
+        Of `QUESTIONS`.
+    patients, draws, seed : int
+        As for `decide`.
+    """
+    given = [(name, patients, draws, seed) for name in questions]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(answered, given, chunksize=1)
     rows, compared = ([row for both in found for row in both[k]] for k in (0, 1))
     show(rows)
     show(compared)
-    times = {name: question.setting.times for name, question in QUESTIONS.items()}
+    times = {name: QUESTIONS[name].setting.times for name in questions}
     settings = {"draws": draws, "seed": seed, "below": LEVEL, "probability": PROBABILITY,
                 "until": UNTIL, "times": times, "members": MEMBERS}  # fmt: skip
-    save("decisions", {**settings, "rows": rows, "compared": compared})
+    name = "decisions" if seed == 1 else f"decisions_seed{seed}"
+    save(name, {**settings, "rows": rows, "compared": compared})
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--question", action="append", choices=list(QUESTIONS))
     parser.add_argument("--patients", type=int, default=300)
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    main(given.patients, given.draws, given.seed)
+    main(given.question or tuple(QUESTIONS), given.patients, given.draws, given.seed)
