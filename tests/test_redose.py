@@ -94,7 +94,9 @@ def test_no_day_reaches_and_the_best_is_said(alone):
     advice = bc.redose(alone, **{**ASK, "below": level}, probability=0.9)
     assert advice.latest.status == "none"
     assert advice.latest.share == pytest.approx(0.7, abs=0.01)
-    assert "no day reaches probability 0.9; the best is" in advice.report()
+    above = f"it is above already with probability {advice.crossing['share_above_now']:.3f}"
+    assert "no day reaches probability 0.9; the best is now, with" in advice.report()
+    assert above in advice.report()
     assert len(b0) == 400
 
 

@@ -135,8 +135,14 @@ def _latest(advice):
         return [f"    no need before the horizon: with probability {share} the count stays at or "
                 f"below {case.level:g} for {format_time(case.until)}"]  # fmt: skip
     if found.status == "none":
-        return [f"    no day reaches probability {wanted}; the best is {_day(advice, found.day)} "
-                f"from now, with {share}"]  # fmt: skip
+        best = f"{_day(advice, found.day)} from now" if found.day else "now"
+        above = advice.crossing["share_above_now"]
+        why = (
+            f"; it is above already with probability {above:.3f}"
+            if above > 1 - case.probability
+            else ""
+        )
+        return [f"    no day reaches probability {wanted}; the best is {best}, with {share}{why}"]
     clock = f" = day {case.now + found.day:g} of the data" if advice.fit and case.now else ""
     return [
         f"    {_day(advice, found.day)} from now{clock}: with probability {share} the count stays "
