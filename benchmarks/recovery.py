@@ -9,6 +9,7 @@ by the prediction interval.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import tempfile
 import time
 import warnings
@@ -183,8 +184,31 @@ def summary(name, method, rows) -> dict:
     }  # fmt: skip
 
 
+def of_model(name: str, patients: int, compared: int, draws: int, seed: int) -> list[dict]:
+    """Return the rows of the table of one model; arguments as for `main`."""
+    warnings.filterwarnings("ignore", category=UserWarning)
+    setting, found = SETTINGS[name], []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recovery_kpd.toml"
+        path.write_text(KPD)
+        model = bc.load_model(str(path) if name == "recovery_kpd" else name)
+        people = bc.sample_population(model, patients, seed=seed)
+        for i in range(patients):
+            methods = METHODS if i < compared else METHODS[:1]
+            found += one_patient(model, setting, people, i, folder=folder, draws=draws,
+                                 methods=methods, seed=seed)  # fmt: skip
+            if i % 20 == 19:
+                show([summary(name, "M3", [row for row in found if row["method"] == "M3"])])
+    rows = [summary(name, "M3", [row for row in found if row["method"] == "M3"])]
+    # The methods beside each other on the same patients.
+    for method in METHODS if compared else ():
+        same = [row for row in found if row["method"] == method and row["patient"] < compared]
+        rows.append(summary(name, f"{method}, compared", same))
+    return rows
+
+
 def main(patients: int = 300, compared: int = 100, draws: int = 500, seed: int = 1) -> list[dict]:
-    """Run the benchmark and write ``results/recovery.json``.
+    """Run the benchmark, a process a model, and write ``results/recovery.json``.
 
     Parameters
     ----------
@@ -197,30 +221,10 @@ def main(patients: int = 300, compared: int = 100, draws: int = 500, seed: int =
     seed : int
         Seed of patients, errors and draws.
     """
-    warnings.filterwarnings("ignore", category=UserWarning)
-    table_rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "recovery_kpd.toml"
-        path.write_text(KPD)
-        for name, setting in SETTINGS.items():
-            model = bc.load_model(str(path) if name == "recovery_kpd" else name)
-            people = bc.sample_population(model, patients, seed=seed)
-            found = []
-            for i in range(patients):
-                methods = METHODS if i < compared else METHODS[:1]
-                found += one_patient(model, setting, people, i, folder=folder, draws=draws,
-                                     methods=methods, seed=seed)  # fmt: skip
-                if i % 20 == 19:
-                    done = [row for row in found if row["method"] == "M3"]
-                    show([summary(name, "M3", done)])
-            everyone = [row for row in found if row["method"] == "M3"]
-            table_rows.append(summary(name, "M3", everyone))
-            # The methods beside each other on the same patients.
-            for method in METHODS[: len(METHODS) if compared else 0]:
-                same = [row for row in found if row["method"] == method
-                        and row["patient"] < compared]  # fmt: skip
-                table_rows.append(summary(name, f"{method}, compared", same))
-            show(table_rows)
+    given = [(name, patients, compared, draws, seed) for name in SETTINGS]
+    with multiprocessing.get_context("spawn").Pool(len(given)) as pool:
+        table_rows = [row for rows in pool.starmap(of_model, given) for row in rows]
+    show(table_rows)
     settings = {"patients": patients, "compared": compared, "draws": draws, "seed": seed,
                 "lloq": LLOQ, "recovery": RECOVERY}  # fmt: skip
     save("recovery", {**settings, "rows": table_rows})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
+import patient
 import pytest
 import xarray as xr
 
@@ -24,24 +25,7 @@ PATIENT = """ID,TIME,AMT,DV,WT,AGE
 1,28,.,<5,70,38
 1,150,.,60,70,38
 """
-#: All values are invented for these tests.
-KPD = """name = "invented"
-title = "Invented K-PD model of the tests"
-structure = "kpd"
-drug = "rituximab"
-citation = ""
-source = "invented"
-read_in = "invented"
-status = "transcribed"
-context_of_use = "tests"
-not_for = "anything else"
-[parameters]
-kel = { value = 0.05, unit = "1/day" }
-a50 = { value = 20, unit = "mg" }
-b0 = { value = 200, unit = "cells/uL" }
-kout = { value = 0.05, unit = "1/day" }
-emax = { value = 60, unit = "" }
-"""
+KPD = patient.KPD.strip().replace("invented_kpd", "invented") + "\n"
 PK_ONLY = (
     KPD[: KPD.index("kel")].replace('"kpd"', '"pk_linear"')
     + """
@@ -632,9 +616,9 @@ WRONG = {  # name: command, words of the sentence
     "variant": (simulate_of(f"{YU}:reading_c"), 'did you mean "reading_b"'),
     "no such file": (simulate_of("nowhere.toml"), "no model file nowhere.toml"),
     "key": (simulate_of("misspelt.toml"), 'unknown key "valeu"; did you mean "value"'),
-    "key, line": (simulate_of("misspelt.toml"), "line 12, parameters.kel.valeu"),
+    "key, line": (simulate_of("misspelt.toml"), "line 13, parameters.kel.valeu"),
     "unit in a model": (simulate_of("unit.toml"), 'unknown unit "1/dy"; did you mean "1/d'),
-    "infinite in a model": (simulate_of("infinite.toml"), "line 14, parameters.b0.value"),
+    "infinite in a model": (simulate_of("infinite.toml"), "line 15, parameters.b0.value"),
     "threshold of no count": (
         [*PK, "--below", "10"], "model pk_only has no output bcell; it has conc"),
     "no count": (

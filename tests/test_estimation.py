@@ -1,6 +1,7 @@
 """Estimation against closed forms, published values and lmfit itself; profiles, draws, advice."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import lmfit
@@ -8,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from patient import DAYS, HELD, IIV, KPD, PLAN, alone, counts, model_of, observed, read, shape
+from scipy.stats import norm
 
 import bcellsim as bc
+from bcellsim.fit.posterior import draw
 from bcellsim.fit.search import jacobian
 
 HERE = Path(__file__).parent / "data"
@@ -18,6 +21,7 @@ SAME = 1e-9  # arithmetic
 SOLVED = 1e-6  # a simulation at 1e-9 against the fit's at 1e-8
 FOUND = 1e-4  # where a search stops, in the parameter
 CURVED = 1e-4  # second differences on frozen steps
+WEIGHED = 0.1  # as SAMPLED, between 4,000 draws and 2,000 effective ones
 SAMPLED = 0.06  # mean and SD of 4,000 draws, in standard deviations: four standard errors
 
 
@@ -319,6 +323,55 @@ def test_draws_of_a_normal_posterior(varied, tmp_path, method):
     assert draws.attrs["effective"] >= 2000
     assert draws.attrs["seed"] == 5
     pd.testing.assert_frame_equal(draws, fit.draws(4000, 5, method))
+
+
+def test_draws_agree_with_a_weighed_sample_of_the_population(varied, tmp_path):
+    """The posterior by weights of the likelihood: no search, no curvature, no proposals."""
+    days, seen = (0.0, 10.0, 60.0, 150.0, 190.0), (260.0, 2.0, 1.0, 3.0, 9.0)
+    rows = [f"1,{t},.,{'<5' if c < 5 else c}" for t, c in zip(days, seen, strict=True)]
+    fit = bc.fit_individual(
+        varied, read(tmp_path, [rows[0], "1,0,1000,.", rows[1], "1,14,1000,.", *rows[2:]]), starts=2
+    )
+    people = bc.sample_population(varied, 60_000, seed=2)
+    plan = "1000 mg iv at 0 d, 14 d"
+    logs = np.log(bc.simulate(varied, plan, people, times=[*days, 230.0]).bcell.values)
+    weights = np.ones(len(logs))
+    for k, count in enumerate(seen):
+        apart = (np.log(max(count, 5.0)) - logs[:, k]) / 0.3
+        weights *= norm.cdf(apart) if count < 5 else norm.pdf(apart)
+    weights /= weights.sum()
+    assert 1 / np.sum(weights**2) > 2000
+    later = bc.simulate(varied, plan, fit.population(4000, 6), times=[230.0]).bcell.values[:, 0]
+    draws = np.column_stack([np.log(fit.draws(4000, 6)[["b0", "kout", "kel"]]), np.log(later)])
+    names = [varied.structure.parameters.index(name) for name in ("b0", "kout", "kel")]
+    exact = np.column_stack([np.log(people.parameters[:, names]), logs[:, -1]])
+    mean = weights @ exact
+    sd = np.sqrt(weights @ (exact - mean) ** 2)
+    assert (draws.mean(axis=0) - mean) / sd == pytest.approx(np.zeros(4), abs=WEIGHED)
+    assert draws.std(axis=0) == pytest.approx(sd, rel=WEIGHED)
+    # The lower tail of the count, which a redose day rests on.
+    for q in (0.05, 0.5, 0.9):
+        low = np.mean(draws[:, -1] <= _quantile(exact[:, -1], weights, q))
+        assert low == pytest.approx(q, abs=0.03)
+
+
+def _quantile(values, weights, q):
+    order = np.argsort(values)
+    return values[order][np.searchsorted(np.cumsum(weights[order]), q)]
+
+
+def test_draws_without_a_curvature_begin_from_the_prior(varied, tmp_path):
+    fit = bc.fit_individual(varied, counts(tmp_path, observed(varied)), starts=1)
+    blind = replace(fit.curvature, covariance=np.full_like(fit.curvature.covariance, np.nan))
+    found = draw(fit.problem, [blind], 2000, 7, "importance")
+    ours, other = np.log(fit.draws(2000, 7)), found.points
+    assert found.effective > 1000
+    for k, key in enumerate(fit.problem.coordinates.variables):
+        column = ours[key.removeprefix("log_")]
+        assert other[:, k].mean() == pytest.approx(column.mean(), abs=0.15 * column.std())
+        assert other[:, k].std() == pytest.approx(column.std(), rel=0.15)
+    with pytest.raises(ValueError, match='so that nothing can be drawn: use method="importance"'):
+        draw(fit.problem, [blind], 10, 7, "laplace")
 
 
 def test_a_population_of_draws_is_simulated(varied, tmp_path):

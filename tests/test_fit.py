@@ -362,6 +362,30 @@ def test_standard_errors_of_map_are_the_inverse_hessian(tmp_path, lowest):
     np.testing.assert_allclose(fit.params.loc[made.free, "log_se"], expected, rtol=CURVED)
 
 
+def test_a_narrow_bent_valley_has_standard_errors(tmp_path):
+    # One count below quantification among counts near the baseline: the objective is 17,000 times
+    # as steep across the valley as along it.
+    seen = (198.2008, 174.0047, 161.8105, 4.9596, 164.3197, 148.8882)
+    data = counts(
+        tmp_path,
+        (0.0, 28.0, 60.0, 100.0, 140.0, 240.0),
+        seen,
+        (0.0, 7.0, 14.0, 28.0, 56.0, 84.0),
+        covariates={"WT": 70, "AGE": 38},
+        lloq=5,
+    )
+    fit = bc.fit_individual(YU, data, starts=1)
+    assert fit.converged
+    assert fit.curvature.complete
+    assert np.linalg.eigvalsh(fit.curvature.hessian)[0] > 0
+    # The largest curvature is that which differences over a third of the change give.
+    x, steepest = fit.curvature.point, np.linalg.eigh(fit.curvature.hessian)[1][:, -1]
+    h = 3e-5
+    around = fit.problem.objective(np.array([x, x + h * steepest, x - h * steepest]))
+    along = (around[1] + around[2] - 2 * around[0]) / h**2
+    assert steepest @ fit.curvature.hessian @ steepest == pytest.approx(along, rel=0.02)
+
+
 # --- mistakes --------------------------------------------------------------------------------
 
 GOOD = [*BASELINE, "1,40,.,9,70,38"]

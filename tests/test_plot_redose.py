@@ -43,6 +43,9 @@ def test_what_is_drawn(fit):
     np.testing.assert_array_equal(shown.get_ydata(), without["p50"])
     bar = drawn["crossing without it: 50 and 90 % interval"].get_xdata()
     assert list(bar) == [60 + advice.crossing["p25"], 60 + advice.crossing["p75"]]
+    own = drawn["its 95 % interval, by the number of draws"].get_xdata()
+    assert list(own) == [60 + advice.latest.low, 60 + advice.latest.high]
+    assert f"day {60 + advice.day:g}" in [text.get_text() for text in axis.texts]
     title = axis.get_title()
     assert f"500 mg iv by day {advice.day:.0f} from now" in title
     assert "not medical advice" in title

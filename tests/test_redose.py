@@ -83,7 +83,7 @@ def test_now_where_the_count_is_above(alone):
     assert (advice.latest.status, advice.day) == ("now", 0.0)
     assert "now: the count is above 10 cells/uL already" in advice.report()
     assert advice.case.opens == 28.0
-    assert "above 10 already now: 100.0%" in advice.report()
+    assert "probability that the count is above 10 already now: 1.000" in advice.report()
     assert "from now (median)" not in advice.report()
 
 
@@ -94,7 +94,9 @@ def test_no_day_reaches_and_the_best_is_said(alone):
     advice = bc.redose(alone, **{**ASK, "below": level}, probability=0.9)
     assert advice.latest.status == "none"
     assert advice.latest.share == pytest.approx(0.7, abs=0.01)
-    assert "no day reaches 0.9; the best is" in advice.report()
+    above = f"it is above already with probability {advice.crossing['share_above_now']:.3f}"
+    assert "no day reaches probability 0.9; the best is now, with" in advice.report()
+    assert above in advice.report()
     assert len(b0) == 400
 
 
@@ -178,6 +180,32 @@ def test_outlier_and_misfit_are_said(tmp_path):
     fit = bc.fit_individual(model, counts, starts=1)
     advice = bc.redose(fit, **ASK)
     assert any("outlier of the model's population (b0 +" in text for text in advice.warnings)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_observations_that_were_not_used_are_named_with_the_reason(tmp_path):
+    model = patient.model_of(tmp_path, patient.KPD + patient.IIV)
+    rows = ["1,0,1000,.,.", "1,20,.,<5,0", "1,30,.,.,.", "1,45,.,7,100", "1,60,.,6,0"]
+    table = patient.read(tmp_path, rows, "ID,TIME,AMT,DV,MDV")
+    for method, words in (("M3", []), ("M1", ["line 3, day 20: bcell below 5 is dropped (M1)"])):
+        fit = bc.fit_individual(model, table, censored=method, starts=1)
+        advice = bc.redose(fit, **{**ASK, "draws": 100})
+        expected = [*words, "line 4, day 30: no value, or MDV = 1",
+                    "line 5, day 45: MDV = 100"]  # fmt: skip
+        assert advice.to_json()["not_used"] == expected
+        for line in expected:
+            assert f"not used: {line}" in advice.report()
+
+
+def test_alternatives_have_the_best_interval_where_none_does(tmp_path):
+    model = patient.model_of(tmp_path, patient.KPD + patient.IIV)
+    advice = bc.redose(model, dose="10 mg iv", below=1, probability=0.99, draws=50, seed=1)
+    assert advice.interval is None
+    best = advice.intervals.loc[advice.intervals["suppressed_throughout"].idxmax()]
+    table = advice.alternatives.set_index("plan")
+    row = table.loc[f"10 mg iv every {best['interval'] / 7:g} w"]
+    assert row["suppressed_throughout"] == best["suppressed_throughout"]
+    assert 3 <= len(table) <= 5
 
 
 def test_dates_stand_beside_days(tmp_path):
@@ -265,7 +293,7 @@ def test_poor_data_are_answered_with_what_they_are(tmp_path, name):
     assert f"counts used: {len(POOR[name]) - 1}" in text
     if name == "all censored":
         assert "every observation is censored: only limits are known" in text
-        assert "2 censored, M3" in text
+        assert "2 censored: M3, kept, each with its probability" in text
     wide = advice.parameters.set_index("parameter").loc["kout"]
     assert wide["posterior_p95"] > 2 * wide["posterior_p5"]
 

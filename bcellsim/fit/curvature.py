@@ -11,7 +11,10 @@ from bcellsim.fit.problem import FINE, Problem
 # Change of a coordinate for second differences. On the steps of one solution the objective is a
 # smooth function: rounding leaves 1e-13 of it over the square. Counts near a steep threshold (a
 # Hill exponent of 10) can have valleys as narrow as 3e-3, which larger changes would step across.
-_CHANGE = 3e-4
+# Where the objective with a prior seems to fall at its minimum, the valley is narrower yet and
+# bent, so that differences along the coordinates leave it: then smaller changes are tried. (Without
+# a prior a direction may be flat, of which smaller changes would show the rounding alone.)
+_CHANGES = (3e-4, 1e-4, 3e-5)
 # Of the curvature scaled to a unit diagonal: directions flatter than this are not determined, and
 # parameters that lie in them by more than a hundredth.
 _FLAT, _SHARE = 1e-6, 1e-2
@@ -66,9 +69,22 @@ class Curvature:
 
 def curvature(problem: Problem, point: np.ndarray) -> Curvature:
     """Return the curvature of the objective at a point, by differences on one sequence of steps."""
+    low, high = problem.coordinates.bounds()
+    width = np.where(np.isfinite(high - low), high - low, 1.0)
+    at_bound = np.minimum(point - low, high - point) < _ON_BOUND * width
+    for change in _CHANGES if problem.prior else _CHANGES[:1]:
+        middle, gradient, hessian = _differences(problem, point, change)
+        if not _falls(hessian, ~at_bound):
+            break
+    covariance, condition = covariance_of(hessian, ~at_bound)
+    return Curvature(point, middle, gradient, hessian, covariance, condition, at_bound)
+
+
+def _differences(problem, point, change):
+    """Return the objective at a point, its first and its second derivatives."""
     n = len(point)
     pairs = [(i, j) for i in range(n) for j in range(i)]
-    unit = _CHANGE * np.eye(n)
+    unit = change * np.eye(n)
     shifts = [np.zeros((1, n)), unit, -unit]
     shifts += [np.array([unit[i] + unit[j] for i, j in pairs]).reshape(-1, n)]
     shifts += [-shifts[-1]]
@@ -77,20 +93,25 @@ def curvature(problem: Problem, point: np.ndarray) -> Curvature:
     values = problem.objective(trials, predicted)
     middle, plus, minus = values[0], values[1 : n + 1], values[n + 1 : 2 * n + 1]
     both = values[2 * n + 1 :].reshape(2, -1).sum(axis=0)
-    hessian = np.diag((plus - 2.0 * middle + minus) / _CHANGE**2)
+    hessian = np.diag((plus - 2.0 * middle + minus) / change**2)
     single = plus + minus
     for k, (i, j) in enumerate(pairs):
         # f(++) + f(--) - f(+0) - f(-0) - f(0+) - f(0-) + 2 f(00) is 2 h^2 times the mixed one.
         cross = both[k] - single[i] - single[j] + 2.0 * middle
-        hessian[i, j] = hessian[j, i] = cross / (2.0 * _CHANGE**2)
-    low, high = problem.coordinates.bounds()
-    width = np.where(np.isfinite(high - low), high - low, 1.0)
-    at_bound = np.minimum(point - low, high - point) < _ON_BOUND * width
-    covariance, condition = covariance_of(hessian, ~at_bound)
-    gradient = (plus - minus) / (2.0 * _CHANGE)
-    return Curvature(
-        point, float(middle), gradient, hessian, covariance, condition, at_bound
-    )  # fmt: skip
+        hessian[i, j] = hessian[j, i] = cross / (2.0 * change**2)
+    return float(middle), (plus - minus) / (2.0 * change), hessian
+
+
+def _falls(hessian, use):
+    """Return whether second derivatives, scaled to a unit diagonal, have a falling direction."""
+    inner = hessian[np.ix_(use, use)]
+    diagonal = np.diag(inner)
+    if not len(inner) or not np.all(np.isfinite(inner)):
+        return False
+    if np.any(diagonal <= 0):
+        return True
+    values = np.linalg.eigvalsh(inner / np.sqrt(np.outer(diagonal, diagonal)))
+    return bool(values[0] < -_FLAT * max(values[-1], 1.0))
 
 
 def covariance_of(hessian: np.ndarray, use: np.ndarray | None = None) -> tuple[np.ndarray, float]:

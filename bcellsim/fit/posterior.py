@@ -92,19 +92,21 @@ def draw(problem: Problem, curvatures: list, n: int, seed: int, method: str) -> 
     Raises
     ------
     ValueError
-        If the method is unknown, or a coordinate of the best minimum has no standard error.
+        If the method is unknown, or a coordinate of the best minimum has no standard error where
+        the normal approximation or data without prior need one.
     """
     if method not in METHODS:
         raise ValueError(unknown("method of drawing", str(method), METHODS))
-    if not curvatures[0].complete:
+    proper = _prior_component(problem) is not None
+    if not curvatures[0].complete and not (proper and method != "laplace"):
         bad = ~np.isfinite(np.diag(curvatures[0].covariance))
         known = {**problem.coordinates.searched, **problem.beside}
         shown = {key: name for name, key in known.items()}
         names = [shown.get(v, v) for v, b in zip(problem.coordinates.variables, bad, strict=True)
                  if b]  # fmt: skip
         raise ValueError(
-            f"these data do not determine {', '.join(names)}, so that nothing can be drawn: fix "
-            "them, or use the prior"
+            f"these data do not determine {', '.join(names)}, so that nothing can be drawn: "
+            + ('use method="importance"' if proper else "fix them, or use the prior")
         )
     if method == "laplace":
         best = _component(curvatures[0], None)
@@ -125,11 +127,12 @@ def _importance(problem, curvatures, n, seed):
     best = curvatures[0].objective
     components = [_component(c) for c in curvatures
                   if c.complete and c.objective < best + _HIGHEST]  # fmt: skip
-    counts = [_ROUND // len(components)] * len(components)
     prior = _prior_component(problem)
+    # Without a curvature to propose from, the first round is of the prior alone.
+    from_prior = int((_PRIOR_SHARE if components else 1.0) * _ROUND) if prior else 0
+    counts = [(_ROUND - from_prior) // len(components)] * len(components) if components else []
     if prior:
-        counts = [int((1.0 - _PRIOR_SHARE) * count) for count in counts]
-        components, counts = [*components, prior], [*counts, int(_PRIOR_SHARE * _ROUND)]
+        components, counts = [*components, prior], [*counts, from_prior]
     points, objective, used, numbers = [], [], [], []
     for _ in range(_ROUNDS):
         for component, count in zip(components, counts, strict=True):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bcellsim.fit import Fit
     from bcellsim.redose import Advice
 
+_HEAD = 0.975  # height of the bar of the day advised, of the axis
+
 
 def forecast(
     data: xr.Dataset,
@@ -117,8 +119,8 @@ def redose(advice: Advice) -> Figure:
 
     The course without a further dose is a filled band between dashed lines about a dashed median;
     the one with it is a solid median between dotted lines, hatched. A bar on the threshold is the
-    90 % interval of the crossing (thick: 50 %); the vertical line is the day advised, shaded as far
-    as it is uncertain by the number of draws.
+    90 % interval of the crossing (thick: 50 %); the vertical line is the day advised, with a bar at
+    its head as far as it is uncertain by the number of draws.
 
     Parameters
     ----------
@@ -198,10 +200,15 @@ def _marked_day(axis, advice):
     if found.status not in ("found", "none"):
         return
     day = case.now + found.day
-    if np.isfinite(found.low):
-        axis.axvspan(case.now + found.low, case.now + found.high, color=COLOURS[2], alpha=0.2, lw=0)
     what = "latest day to dose again" if found.status == "found" else "best day (not enough)"
     axis.axvline(day, color=COLOURS[2], lw=2, label=what)
+    if np.isfinite(found.low):
+        axis.plot([case.now + found.low, case.now + found.high], [_HEAD] * 2, "|-", lw=2, ms=9,
+                  mew=2, color=COLOURS[2], label="its 95 % interval, by the number of draws",
+                  transform=axis.get_xaxis_transform())  # fmt: skip
+    said = "\n".join(filter(None, (f"day {day:g}", advice.date(found.day))))
+    axis.annotate(said, (day, 1.0), xycoords=("data", "axes fraction"), xytext=(5, -11),
+                  textcoords="offset points", va="top", fontsize="small")  # fmt: skip
 
 
 def _said(advice):

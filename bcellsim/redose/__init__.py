@@ -152,8 +152,7 @@ def _advice(case, wait, label, disease):
     found = latest(replace(case, opens=wait) if above else case, crossed, above=above)
     window = replace(case, opens=wait) if above else case
     intervals = longest_interval(window)
-    value = intervals.attrs["value"]
-    table = alternatives(window, found, value, label)
+    table = alternatives(window, found, intervals, label)
     day = found.day if np.isfinite(found.day) else case.until
     return Advice(
         case=window,

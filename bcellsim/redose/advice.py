@@ -12,7 +12,7 @@ from bcellsim.fit.report import as_json, plain
 from bcellsim.observations import day_zero
 from bcellsim.redose.case import Case
 from bcellsim.redose.dates import Latest
-from bcellsim.redose.words import NOT_ADVICE, as_text
+from bcellsim.redose.words import NOT_ADVICE, as_text, unused
 from bcellsim.simulate import provenance
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ class Advice:
             "intervals_looked_at": plain(self.intervals[columns]),
             "parameters": None if self.parameters is None else plain(self.parameters),
             "fit": as_json(case.result) if case.result else None,
+            "not_used": unused(case.result) if case.result else [],
             "warnings": list(self.warnings),
             "context_of_use": case.model.context_of_use,
             "not_for": case.model.not_for,

@@ -86,8 +86,10 @@ def labelled(case: Case, label: Regimen | str | None) -> Regimen | None:
     return replace(plan, events=events, label=f"{plan.name}, maintenance")
 
 
-def alternatives(case: Case, found: Latest, interval: float | None, label) -> pd.DataFrame:
+def alternatives(case: Case, found: Latest, intervals: pd.DataFrame, label) -> pd.DataFrame:
     """Return a row a plan: doing nothing, once, repeated, and the label.
+
+    Repeated at the longest interval that does; where none does, at the best of those looked at.
 
     Returns
     -------
@@ -100,25 +102,28 @@ def alternatives(case: Case, found: Latest, interval: float | None, label) -> pd
 
     plan = labelled(case, label)
     rows = [_row(case, "no further dose", None)]
-    for name, given in _plans(case, found, interval):
+    for name, given in _plans(case, found, _interval(intervals)):
         rows.append(_row(case, name, given))
     if plan is not None:
         rows.append(_row(case, f"label: {plan.name}", plan, anew=bool(case.first)))
     return pd.DataFrame(rows)
 
 
+def _interval(intervals):
+    """Return the longest interval that does, or else the best of those looked at."""
+    if intervals.attrs["value"] is not None:
+        return intervals.attrs["value"]
+    return float(intervals.loc[intervals["suppressed_throughout"].idxmax(), "interval"])
+
+
 def _plans(case, found, interval):
     """Return the plans with the dose, by name."""
     day = found.day if np.isfinite(found.day) else 0.0
+    often, start = f"every {format_time(interval)}", "" if case.first else " from now"
     named = {f"{case.dose} once, {_on(day)}": case.given_on(day)}
-    if interval is not None:
-        often = f"every {format_time(interval)}"
-        start = "" if case.first else " from now"
-        named[f"{case.dose} {often}{start}"] = every(case, interval)
-        if day > 0 and not case.first:
-            named[f"{case.dose} {_on(day)}, then {often}"] = every(case, interval, day)
-    elif day > 0 and not case.first:
-        named[f"{case.dose} once, {_on(0.0)}"] = case.given_on(0.0)
+    named[f"{case.dose} {often}{start}"] = every(case, interval)
+    if day > 0 and not case.first:
+        named[f"{case.dose} {_on(day)}, then {often}"] = every(case, interval, day)
     return named.items()
 
 

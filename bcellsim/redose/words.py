@@ -7,6 +7,7 @@ import textwrap
 import numpy as np
 
 from bcellsim.event import format_time
+from bcellsim.fit.censoring import METHODS
 from bcellsim.fit.report import method, remarks_of
 from bcellsim.simulate import described, provenance
 
@@ -25,14 +26,14 @@ def as_text(advice) -> str:
         f"  now: {_now(advice)}{dated}",
         *_inputs(advice),
         "",
-        "  If nothing is given",
+        f"  If nothing is given{' after the first course' if case.first else ''}",
         *_crossing(advice),
         "  Latest day to dose again",
         *_latest(advice),
         "  Longest fixed interval",
         *_interval(advice),
         "",
-        _window(advice),
+        *_window(advice),
         *_alternatives(advice.alternatives),
     ]
     lines += _checks(advice)
@@ -69,15 +70,28 @@ def _inputs(advice):
     table = fit.problem.table
     counts = int((rows["DVID"] == "bcell").sum())
     censored = int((rows["CENS"] != 0).sum())
-    n_rows = int((table["EVID"] == 0).sum())
+    of = fit.problem.rows.method
     lines += [
         f"  doses given: {fit.regimen.shorthand()}",
-        f"  counts used: {counts} ({len(rows)} observations, {censored} censored, "
-        f"{fit.problem.rows.method}); rows of observations not used: {n_rows - len(rows)}",
+        f"  counts used: {counts} ({len(rows)} observations, {censored} censored: {of}, "
+        f"{METHODS[of]})",
+        *(part for row in unused(fit) for part in _wrapped(f"not used: {row}")),
         *(part for remark in remarks_of(fit) for part in _wrapped(f"data: {remark}")),
         f"  method: {method(fit)}; {case.note}, {draws} ({case.effective:.0f} effective)",
     ]
     return lines
+
+
+def unused(fit) -> list[str]:
+    """Return the observations of the data that were not used, and why."""
+    table = fit.problem.table
+    rows = table[(table["EVID"] == 0) & ~table["LINE"].isin(fit.problem.rows.line)]
+    return [
+        f"line {row.LINE}, day {row.TIME:g}: " + (
+            "no value, or MDV = 1" if np.isnan(row.DV) else f"MDV = {row.MDV}" if row.MDV else
+            f"{row.DVID} below {row.DV:g} is dropped ({fit.problem.rows.method})"
+        ) for row in rows.itertuples()
+    ]  # fmt: skip
 
 
 def _day(advice, day):
@@ -89,18 +103,21 @@ def _day(advice, day):
 
 def _crossing(advice):
     """Say when the count crosses, and how sure that is."""
-    found = advice.crossing
-    above = found["share_above_now"]
-    when = "now" if not advice.case.first else f"{format_time(advice.case.opens)} after it"
-    lines = [] if above == 0 else [f"    above {advice.case.level:g} already {when}: {above:.1%}"]
-    if found["p50"] <= advice.case.opens and not advice.case.first:
+    found, case = advice.crossing, advice.case
+    above, first = found["share_above_now"], f"{format_time(case.opens)} after the first dose"
+    when = first if case.first else "now"
+    lines = [] if above == 0 else [
+        f"    probability that the count is above {case.level:g} already {when}: {above:.3f}"
+    ]  # fmt: skip
+    if found["p50"] <= case.opens and not case.first:
         return lines
     return [
         *lines,
-        f"    crosses on {_day(advice, found['p50'])} from now (median); 50 % interval "
-        f"{_day(advice, found['p25'])} to {_day(advice, found['p75'])}, 90 % interval "
-        f"{_day(advice, found['p5'])} to {_day(advice, found['p95'])}",
-        f"    probability of not crossing within {format_time(advice.case.until)}: "
+        f"    the count rises above {case.level:g} on {_day(advice, found['p50'])} from now "
+        "(median)",
+        f"    50 % interval {_day(advice, found['p25'])} to {_day(advice, found['p75'])}, "
+        f"90 % interval {_day(advice, found['p5'])} to {_day(advice, found['p95'])}",
+        f"    probability of not rising above it within {format_time(case.until)}: "
         f"{found['share_not_crossed']:.3f}",
     ]
 
@@ -114,16 +131,23 @@ def _latest(advice):
         return [f"    now: the count is above {case.level:g} cells/uL already (probability "
                 f"{advice.crossing['share_above_now']:.3f})"]  # fmt: skip
     if found.status == "no need":
-        return [f"    no need before the horizon: {share} not crossed in "
-                f"{format_time(case.until)}"]  # fmt: skip
+        return [f"    no need before the horizon: with probability {share} the count stays at or "
+                f"below {case.level:g} for {format_time(case.until)}"]  # fmt: skip
     if found.status == "none":
-        return [f"    no day reaches {wanted}; the best is {_day(advice, found.day)} from now, "
-                f"with {share}"]  # fmt: skip
+        best = f"{_day(advice, found.day)} from now" if found.day else "now"
+        above = advice.crossing["share_above_now"]
+        why = (
+            f"; it is above already with probability {above:.3f}"
+            if above > 1 - case.probability
+            else ""
+        )
+        return [f"    no day reaches probability {wanted}; the best is {best}, with {share}{why}"]
     clock = f" = day {case.now + found.day:g} of the data" if advice.fit and case.now else ""
     return [
-        f"    {_day(advice, found.day)} from now{clock}: {share} at or below {case.level:g} until "
-        "this dose has acted (its nadir)",
-        f"    by the number of draws the day may be {found.low:.0f} to {found.high:.0f} (95 %)",
+        f"    {_day(advice, found.day)} from now{clock}: with probability {share} the count stays "
+        f"at or below {case.level:g}",
+        "    until this dose has acted (its nadir); other draws may give "
+        f"{_day(advice, found.low)} to {_day(advice, found.high)} (95 %)",
     ]
 
 
@@ -135,25 +159,27 @@ def _interval(advice):
         best = advice.intervals.loc[advice.intervals["suppressed_throughout"].idxmax()]
         return [
             f"    none of {format_time(looked.min())} to {format_time(looked.max())} reaches "
-            f"{case.probability:g}; the best is {format_time(best['interval'])} ({share})"
+            f"probability {case.probability:g}; the best is every {format_time(best['interval'])} "
+            f"({share})"
         ]
     largest = ", the longest looked at" if advice.interval == looked.max() else ""
-    start = "the first course" if case.first else "now"
-    return [f"    {format_time(advice.interval)}, counted from {start} ({share}{largest})"]
+    start = "counted from the first dose" if case.first else "beginning now"
+    return [f"    every {format_time(advice.interval)}, {start}: probability {share}{largest}"]
 
 
 def _window(advice):
     case = advice.case
-    opens = f"day {case.opens:g}" if case.opens else "now"
-    return (f"  Alternatives, from {opens} to day {case.until:g} (suppressed: at or below "
-            f"{case.level:g} all that time)")  # fmt: skip
+    opens = f"day {case.opens:g} (given for a dose to act)" if case.opens else "now"
+    course = "; doses with those of the first course" if case.first else ""
+    return _wrapped(f"Alternatives, from {opens} to day {case.until:g}; suppressed: probability of "
+                    f"at or below {case.level:g} all that time{course}")  # fmt: skip
 
 
 def _alternatives(table):
     """Return the rows of the alternatives."""
     width = max(len(plan) for plan in table["plan"])
-    head = f"    {'plan':{width}} {'doses':>6} {'mg':>7} {'suppressed':>16}   days below (90 %)"
-    lines = [head]
+    head = f"    {'plan':{width}} {'doses':>6} {'mg':>7} {'suppressed':>16}   "
+    lines = [head + "days at or below: median (90 %)"]
     for row in table.itertuples():
         lines.append(
             f"    {row.plan:{width}} {row.n_doses:>6} {row.cumulative_dose:>7.4g} "
@@ -169,8 +195,8 @@ def _checks(advice):
     if fit is None:
         return []
     shown = fit.residuals[["TIME", "DVID", "DV", "CENS", "PRED", "IPRED", "IWRES"]]
-    lines = ["", "  Fit check: observed (DV; CENS 1: below it), typical (PRED), fitted (IPRED)",
-             *_indented(shown)]  # fmt: skip
+    lines = ["", "  Fit check: observed (DV; CENS 1: below it), typical (PRED), fitted (IPRED), "
+             "SD between them (IWRES)", *_indented(shown)]  # fmt: skip
     if advice.parameters is not None:
         lines += ["", "  Prior and posterior: median and 90 % interval",
                   *_indented(advice.parameters)]  # fmt: skip
