@@ -305,7 +305,6 @@ def remarks(table: pd.DataFrame, given: Iterable[str] = ()) -> list[str]:
         said.append(f"{repeats} {what} another of the same time")
     if day_zero(table) is not None:
         said.append(f"day 0 is {day_zero(table):%Y-%m-%d}")
-    said.append(f"covariates that change in time: {table.attrs.get('covariate_rule', 'locf')}")
     for fault in table.attrs.get("faults", ()):
         if fault["rule"] in _OF_COVARIATES and fault["column"] in given:
             continue

@@ -67,7 +67,6 @@ def _inputs(advice):
         return [*lines, f"  method: the model's population with these covariates, {draws}; no "
                 "count of the patient was used"]  # fmt: skip
     rows = fit.residuals
-    table = fit.problem.table
     counts = int((rows["DVID"] == "bcell").sum())
     censored = int((rows["CENS"] != 0).sum())
     of = fit.problem.rows.method
