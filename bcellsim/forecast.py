@@ -6,6 +6,7 @@ Two layers of randomness are kept apart: the counts of a draw hold the uncertain
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,8 +63,8 @@ def forecast(
     draws : int
         Number of draws of the parameters.
     now : float or str, optional
-        The present, on the clock of the data [day]; by default the last row of the data. Doses of
-        the data after it are not given.
+        The present, on the clock of the data [day], or a date where the data have dates; by default
+        the last row of the data. Doses of the data after it are not given.
     every : float or str
         Spacing of the output times [day].
     observations : bool
@@ -149,19 +150,37 @@ def first_dose(plan: Regimen | str | None, now: float) -> float | None:
 def moment(fit: Fit, now: float | str | None) -> float:
     """Return `now` on the clock of the data [day]: the last row by default.
 
+    A date is one of data with dates.
+
     Raises
     ------
     ValueError
-        If it lies before the first dose or count.
+        If it lies before the first dose or count, or is a date that the data cannot place.
     """
     last = fit.problem.end
     if now is None:
         return last
-    now = days(now, "now")
+    now = _day_of(now, fit.problem.table)
     first = min(fit.problem.rows.clock[0], fit.regimen.first_dose)
     if now < first:
         raise ValueError(f"now = {now:g} d lies before the data, which begin on day {first:g}")
     return now
+
+
+def _day_of(now, table):
+    """Return days from day 0 of the data to a date, or what is a time already."""
+    try:
+        date = datetime.fromisoformat(now) if isinstance(now, str) and "-" in now else None
+    except ValueError:
+        date = None
+    if date is None:
+        return days(now, "now")
+    zero = day_zero(table)
+    if zero is None:
+        raise ValueError(f"now = {now} is a date, but the data have days: give a day")
+    if date.tzinfo:
+        raise ValueError(f"now = {now} has a time zone: give local time, as in the data")
+    return (date - zero).total_seconds() / 86400.0
 
 
 def given_and_planned(fit: Fit, plan, *, now: float, until: float) -> list[Event]:

@@ -7,6 +7,7 @@ import patient
 import pytest
 
 import bcellsim as bc
+from bcellsim.forecast import moment
 from bcellsim.redose.dates import NADIR_WITHIN, kept, quantiles
 
 LEVEL, NOW = 10.0, 60.0
@@ -215,6 +216,14 @@ def test_dates_stand_beside_days(tmp_path):
     advice = bc.redose(fit, dose="500 mg iv", below=LEVEL, probability=0.5, draws=100, seed=1)
     assert advice.date(0.0) == "2024-03-01"
     assert "(2024-" in advice.report()
+    assert [moment(fit, now) for now in ("2024-03-11", "70", 70.0)] == [70.0] * 3
+    with pytest.raises(ValueError, match="now = 2024-03-11T08:00Z has a time zone"):
+        moment(fit, "2024-03-11T08:00Z")
+
+
+def test_a_date_of_data_with_days(fit):
+    with pytest.raises(ValueError, match="now = 2024-03-11 is a date, but the data have days"):
+        moment(fit, "2024-03-11")
 
 
 # --- bad input ------------------------------------------------------------------------------------

@@ -222,7 +222,8 @@ def redose(
     ] = 0.9,
     until: Annotated[str, typer.Option("--until", help="Horizon, from now.")] = "1 y",
     now: Annotated[
-        str | None, typer.Option("--now", help="The present, on the clock of the data.")
+        str | None,
+        typer.Option("--now", help="The present: a day, or a date in data with dates."),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Number of draws.")] = 1000,
     induction: Annotated[

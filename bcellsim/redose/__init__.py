@@ -64,7 +64,8 @@ def redose(
     draws : int
         Number of posterior draws, or of virtual patients.
     now : float or str, optional
-        The present, on the clock of the data [day]; by default their last row.
+        The present, on the clock of the data [day], or a date where the data have dates; by default
+        their last row.
     induction : float or str
         How long a dose is given to act where the count is above the threshold: of a patient now,
         and of every patient after the first dose [day].
