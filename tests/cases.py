@@ -244,9 +244,8 @@ ALL = list(STRUCTURES.values())
 IDS = list(STRUCTURES)
 #: Those that are not the PK of another, whose equations are within that one's.
 WHOLE = [structure for structure in ALL if structure.name not in {s.pk for s in ALL}]
-#: Those that no model of the library names and whose parts all stand in others too: their kernels
-#: are compiled among the slow tests only.
-SELDOM = {"pk_tmdd_qss", "michaelis_menten_turnover"}
+#: Those whose parts all stand in others too: their kernels are compiled among the slow tests only.
+SELDOM = {"pk_tmdd_qss", "pk_michaelis_menten", "michaelis_menten_turnover"}
 #: Those with B cells.
 COUNTED = [structure for structure in ALL if "bcell" in structure.outputs]
 

@@ -27,13 +27,9 @@ LOG_ERROR = 1e-15  # relative; measured 4.3e-16, next to 1
 SMALLEST = np.finfo(float).tiny  # below it a number has fewer digits, and `_log` is wrong
 
 each = cases.each
-#: A kernel compiles in 10 s: afresh, all but the first one only among the slow tests.
-FIRST, *OTHERS = cases.ALL
-each_afresh = pytest.mark.parametrize(
-    "structure",
-    [FIRST, *(pytest.param(s, marks=pytest.mark.slow) for s in OTHERS)],
-    ids=cases.IDS,
-)
+#: A kernel compiles in 15 s: afresh only among the slow tests.
+each_afresh = cases.on(cases.ALL, cases.IDS)
+FIRST = cases.ALL[0]
 
 TIMES = np.linspace(0.0, 400.0, 101)
 
@@ -273,6 +269,7 @@ def test_compiled_again_it_gives_the_same_bits(structure, afresh):
     assert np.array_equal(afresh(structure).values, values)
 
 
+@pytest.mark.slow
 def test_the_cache_folder_is_honoured(afresh, monkeypatch, capsys):
     made = afresh(FIRST)
     capsys.readouterr()

@@ -434,6 +434,7 @@ def one_compartment(tmp_path_factory):
     del STRUCTURES["one_compartment"]
 
 
+@pytest.mark.slow  # compiles; `test_cli` has another one
 def test_a_structure_from_ones_own_file(one_compartment):
     assert get_structure("one_compartment") is one_compartment
     (found,) = check_dimensions(one_compartment)

@@ -37,6 +37,8 @@ def implausible(problem: Problem, about: Curvature) -> dict[str, str]:
     """
     names = [name for name in problem.coordinates.searched if name in problem.model.parameters]
     sd, found = problem.model.random_effects.sd(), {}
+    if not names:
+        return found
     value = problem.natural(about.point[None], names)[0]
     usual = problem.predicted(names)[0]
     for name, here, typical in zip(names, value, usual, strict=True):
