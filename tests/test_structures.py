@@ -458,6 +458,7 @@ def test_a_structure_from_ones_own_file(one_compartment):
         register_structure(replace(get_structure("kpd"), name="one_compartment"))
 
 
+@pytest.mark.slow
 def test_a_state_that_is_not_finite_is_a_failure_even_if_nothing_reads_it(one_compartment):
     events = cases.one([(5.0, MULTIPLY, 0, 1e200, -1)] * 2)
     solution = solve(one_compartment, np.array([[0.3, 3.0]]), events, [1.0, 9.0])

@@ -7,7 +7,8 @@ from sweeps import GRID, SAMPLED, written
 
 import bcellsim as bc
 from bcellsim.sweep import read_design
-from bcellsim.sweep.sensitivity import _indices, shares
+from bcellsim.sweep.salib import shares
+from bcellsim.sweep.sensitivity import _indices
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("SALib")

@@ -111,7 +111,7 @@ def test_tallies_do_not_change_the_solution(structure):
 @cases.each_whole
 def test_against_the_reference(structure):
     """Times between those of the reference for levels that are a little higher and lower."""
-    vectors, events = many(structure, 10, 4)
+    vectors, events = many(structure, 6, 4)
     window = {"opens": 15.0, "closes": 380.0}
     drug = structure.outputs[0]
     count = cases.followed(structure)
@@ -339,7 +339,7 @@ def test_a_tally_that_was_not_asked_for():
 @pytest.mark.parametrize("kind", ["above", "below", "lowest", "highest", "integral"])
 def test_windows_of_each_subject(kind, backend):
     """As with one window for all, subject by subject; the steps end at other edges."""
-    structure, n = cases.ALL[0], 6
+    structure, n = cases.ALL[0], 3
     vectors, events = many(structure, n, 3)
     edges = np.sort(np.random.default_rng(3).uniform(0.0, 400.0, (n, 2)))
     level = float(np.median(cases.parameter(structure, "b0", vectors)))

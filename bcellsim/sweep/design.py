@@ -18,10 +18,8 @@ from bcellsim.population import Population, sample_population, sample_subjects, 
 from bcellsim.regimen import Regimen, maintained, single_dose
 from bcellsim.rule import DosingRule
 from bcellsim.sweep.factors import Factor
+from bcellsim.sweep.salib import OF_SENSITIVITY, shares
 from bcellsim.units import days
-
-#: Designs of a sensitivity analysis: a base point has a point for each factor, and so many more.
-OF_SENSITIVITY = {"saltelli": 2, "morris": 1}
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +142,6 @@ class Design:
         """Return points of the unit cube (n, n_factors)."""
         n_factors, seed = len(self.factors), self.spec["seed"]
         if self.spec["sampling"] in OF_SENSITIVITY:
-            from bcellsim.sweep.sensitivity import shares
-
             points = shares(self.spec["sampling"], n_factors, seed, self.spec["points"])
             return points[numbers]
         if self.spec["sampling"] == "lhs":

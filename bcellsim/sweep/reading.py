@@ -22,8 +22,9 @@ from bcellsim.metrics import METRICS
 from bcellsim.names import unknown
 from bcellsim.population import typical_subject
 from bcellsim.simulate import output_times
-from bcellsim.sweep.design import OF_SENSITIVITY, Design, patients, sample, typical_value
+from bcellsim.sweep.design import Design, patients, sample, typical_value
 from bcellsim.sweep.factors import Factor, doses_in, known_factors, read_factor
+from bcellsim.sweep.salib import OF_SENSITIVITY
 from bcellsim.sweep.schema import DesignFile, FactorEntry, with_constants
 from bcellsim.units import days, split_quantity
 

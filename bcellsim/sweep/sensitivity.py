@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bcellsim.names import unknown
-from bcellsim.sweep.design import OF_SENSITIVITY
 from bcellsim.sweep.result import Sweep, point_means
+from bcellsim.sweep.salib import OF_SENSITIVITY, problem_of, salib, shares
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Bootstrap samples behind the confidence intervals.
 _RESAMPLES = 1000
-
-
-def _problem(names):
-    return {"num_vars": len(names), "names": list(names), "bounds": [[0.0, 1.0]] * len(names)}
-
-
-def _salib():
-    try:
-        import SALib.analyze.morris
-        import SALib.analyze.sobol
-        import SALib.sample.morris
-        import SALib.sample.sobol
-    except ImportError:
-        raise RuntimeError(
-            'global sensitivity needs SALib: pip install "bcellsim[sensitivity]"'
-        ) from None
-    return SALib
-
-
-@lru_cache(maxsize=1)
-def shares(sampling: str, n_factors: int, seed: int, n: int) -> np.ndarray:
-    """Return the points of a design on n base points, in the unit cube (n_points, n_factors)."""
-    problem = _problem([f"x{j}" for j in range(n_factors)])
-    sample = _salib().sample
-    if sampling == "morris":
-        return sample.morris.sample(problem, n, num_levels=4, seed=seed)
-    return sample.sobol.sample(problem, n, calc_second_order=False, seed=seed)
 
 
 def sensitivity(done: Sweep, metric: str) -> pd.DataFrame:
@@ -108,7 +80,7 @@ def sensitivity(done: Sweep, metric: str) -> pd.DataFrame:
 
 def _indices(spec, names, u, values):
     """Return a row a factor."""
-    analyze, problem = _salib().analyze, _problem(names)
+    analyze, problem = salib().analyze, problem_of(names)
     if np.ptp(values) == 0:  # nothing varies, and shares of no variance are not defined
         keys = ("mu", "mu_star", "mu_star_ci", "sigma") if spec["sampling"] == "morris" else (
             "s1", "s1_ci", "st", "st_ci")  # fmt: skip
