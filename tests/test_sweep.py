@@ -70,6 +70,12 @@ WRONG = {
     "covariate": ("n = 5", "n = 5\ncovariates = { WEIGHT = 5 }", "unknown covariate"),
     "impossible": ('[factors.emax]\nlow = 0.5\nhigh = 2.0\nlevels = 2\nhow = "multiply"',
                    "[factors.WT]\nvalues = [0]", "factors.WT: covariate WT: a value is not above"),
+    "covariate twice": ("n = 5", "n = 5\ncovariates = { WT = 70 }\n[factors.WT]\nvalues = [60]",
+                        "factors.WT: WT is given twice: in .population. covariates as well"),
+    "half a dose": ("[factors.emax]", "[factors.max_doses]\nvalues = [4.5]\n[factors.emax]",
+                    "max_doses must be a whole number"),
+    "log of values": ('"8 w"]', '"8 w"]\nlog = true', "values are given, and log as well"),
+    "low of values": ('"8 w"]', '"8 w"]\nlow = 0', "values are given, and low as well"),
     "negative": ("low = 0.5", "low = -1", "emax is above 0"),
     "outputs": ("chunk = 7", 'chunk = 7\noutputs = ["bcell"]', "outputs belong to trajectories"),
 }  # fmt: skip
@@ -321,6 +327,38 @@ def test_labelled_arrays_hold_the_rows(done):
     assert sampled.nadir.shape == (12, 5, 2)
     table = done["sampled"].table.to_table().to_pandas().drop_duplicates("point")
     assert sampled.WT.values.tolist() == table["WT"].tolist()
+
+
+def test_the_order_of_factors_in_the_file_says_nothing(done, tmp_path):
+    """Chunks are solved from the design as JSON, in which keys are sorted."""
+    begin, end = GRID.index("[factors.dose]"), GRID.index("[factors.interval]")
+    swapped = GRID[:begin] + GRID[end:] + GRID[begin:end]
+    data = bc.sweep(written(tmp_path, swapped), out=tmp_path / "out").to_dataset(["nadir"])
+    assert data.identical(done["grid"].to_dataset(["nadir"]))
+
+
+def test_levels_of_a_capped_dose_keep_the_cap(tmp_path):
+    text = GRID.replace(
+        'values = ["5 mg sc", "$standard"]',
+        'levels = 3\nlow = "0.2 mg/kg max 20 mg sc"\nhigh = "0.4 mg/kg max 20 mg sc"',
+    )
+    dose, *_ = read_design(written(tmp_path, text)).factors
+    assert [level.split(" ", 1)[1] for level in dose.levels] == ["mg/kg max 20 mg sc"] * 3
+
+
+@pytest.mark.parametrize(
+    ("schedule", "accepted"),
+    [("max_doses = 3", True), ("max_doses = 2", False), ("start = -10", False)],
+)
+def test_sampled_schedules_are_refused_as_written_ones_are(schedule, accepted, tmp_path):
+    statuses = []
+    for text in (GRID.replace('"1 w"', '"5 w"'), SAMPLED):
+        text = text.replace("[schedule]", f"[schedule]\n{schedule}")
+        design = read_design(written(tmp_path, text))
+        table = solve_chunk(design, range(10))[0].to_pandas()
+        statuses.append(set(table["status"]))
+        assert (statuses[-1] == {"ok"}) == accepted
+    assert statuses[0] == statuses[1]
 
 
 def test_trajectories_are_those_of_the_scenarios(done):

@@ -64,6 +64,17 @@ def test_sensitivity_of_a_metric_to_a_factor(tmp_path):
     plt.close(figure)
 
 
+def test_indices_do_not_depend_on_the_order_of_factors_in_the_file(tmp_path):
+    begin, end = SENSITIVE.index("[factors.HT]"), SENSITIVE.index("[factors.emax]")
+    swapped = f"{SENSITIVE[:begin]}{SENSITIVE[end:]}\n{SENSITIVE[begin:end]}"
+    assert "HT" in swapped.partition("[factors.emax]")[2]
+    swapped = swapped.replace("HT", "kout").replace("low = 150\nhigh = 190", 'low = 0.999\n'
+                              'high = 1.001\nhow = "multiply"')  # fmt: skip
+    table = bc.sensitivity(bc.sweep(written(tmp_path, swapped), out=tmp_path / "out"), "auc")
+    strongest = table.loc[table.groupby("threshold")["st"].idxmax(), "factor"]
+    assert set(strongest) == {"emax"}
+
+
 def test_designs_that_sensitivity_cannot_use(tmp_path):
     with pytest.raises(ValueError, match=r"points = 12: .* power of 2"):
         read_design(written(tmp_path, SENSITIVE.replace("points = 8", "points = 12")))

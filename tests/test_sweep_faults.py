@@ -80,6 +80,7 @@ def test_chunks_that_the_manifest_misses_are_taken_from_the_files(copy, undistur
         ("seed = 3", "seed = 4", "seed was 3, is 4"),
         ("chunk = 7", "chunk = 8", "chunk was 7, is 8"),
         ("low = 0.5", "low = 0.6", "factors.emax.low was 0.5, is 0.6"),
+        ("high = 2.0", "high = 2", "factors.emax.high was 2.0, is 2"),
     ],
 )
 def test_another_design_does_not_go_on(copy, old, new, said, tmp_path):
@@ -180,6 +181,25 @@ def test_damaged_trajectories_are_named_and_computed_again(tmp_path, harm):
         rest = bc.open_sweep(out, damaged="skip")
     assert rest.table.count_rows() == 2 * (60 - 16)
     assert rest.trajectories.bcell[:32].identical(whole.bcell[:32])
+    assert bc.sweep(path, out=out).trajectories.identical(whole)
+
+
+@pytest.mark.parametrize("left", ["nothing", "metrics", "manifest", "group"])
+def test_a_sweep_killed_before_its_first_chunk_goes_on(left, tmp_path):
+    path, out = written(tmp_path, SAMPLED), tmp_path / "out"
+    whole = bc.sweep(path, out=out).trajectories.load()
+    for chunk in (out / store.METRICS).iterdir():
+        shutil.rmtree(chunk)
+    shutil.rmtree(out / store.COURSES / "bcell")
+    if left != "group":
+        shutil.rmtree(out / store.COURSES)
+    manifest = out / store.MANIFEST
+    if left == "manifest":
+        manifest.rename(out / f".{manifest.name}.writing")
+    elif left != "group":
+        manifest.unlink()
+    if left == "nothing":
+        (out / store.METRICS).rmdir()
     assert bc.sweep(path, out=out).trajectories.identical(whole)
 
 

@@ -59,6 +59,12 @@ def by(settings: dict) -> dict:
     return found
 
 
+def _refuse(settings, options, of):
+    for option in options:
+        if settings[option]:
+            raise ValueError(f"--{option} does not belong to {of}")
+
+
 def search(settings: dict, model, people):
     """Run the search that `--find` names.
 
@@ -75,9 +81,9 @@ def search(settings: dict, model, people):
         raise ValueError(f"--find: {unknown('question', what, SEARCHES)}")
     if settings["probability"] is None:
         raise ValueError("--find needs --probability, such as 0.9")
-    for option in ("regimen", "rule", "reference", "by", "recovery"):
-        if settings[option]:
-            raise ValueError(f"--{option} does not belong to --find")
+    _refuse(settings, ("regimen", "rule", "reference", "by", "recovery", "survival"), "--find")
+    if settings["follow_up"] != "0 d":
+        raise ValueError("--follow-up does not belong to --find")
     common = {
         "below": settings["below"], "probability": settings["probability"],
         "until": settings["until"], "induction": settings["induction"],

@@ -225,6 +225,10 @@ def _compared(settings, out):
     from bcellsim.draws import check_seed
     from bcellsim.explore.compare import read_runs
 
+    if settings["probability"] is not None:
+        raise ValueError("--probability belongs to --find")
+    if settings["survival"] and not settings["out"]:
+        raise ValueError("--survival writes tables to --out: give a directory")
     given = settings["model"]
     models = [bc.load_model(name) for name in ([given] if isinstance(given, str) else given)]
     plans = explorer.plans(settings)

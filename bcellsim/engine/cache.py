@@ -86,7 +86,7 @@ def _made(source, name):
     _write_once(path, text)
     if not any(path.parent.glob(f"__pycache__/{path.stem}.solve_block-*.nbi")):
         print(
-            f'bcellsim: compiling structure "{source.equations.structure.name}" (once, about 15 s)',
+            f'bcellsim: compiling structure "{source.equations.structure.name}" (once, about 20 s)',
             file=sys.stderr,
         )
     spec = importlib.util.spec_from_file_location(path.stem, path)

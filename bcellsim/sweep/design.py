@@ -36,7 +36,8 @@ class Design:
     models : tuple of Model
         The models; every point is run with each.
     factors : tuple of Factor
-        The factors; of a full factorial the last one changes fastest.
+        The factors, by what they change (schedule, window, parameter, covariate) and then by name,
+        whatever the order of the file; of a full factorial the last one changes fastest.
     kind : str
         ``"regimen"``, ``"grid"`` or ``"rule"``.
     levels : tuple of float
@@ -224,10 +225,12 @@ def _sobol(n_factors, seed, first, n):
 def _plan(kind, given):
     if kind == "regimen":
         return load_regimen(given["regimen"])
+    if given.get("loading") == "none":
+        given = given | {"loading": None}
     if kind == "rule":
         return DosingRule(**given)
     most, loading = given.get("max_doses"), given.get("loading")
-    loading = Regimen.parse(loading) if loading not in (None, "none") else None
+    loading = Regimen.parse(loading) if loading else None
     dose = single_dose(given["dose"])
     plan = maintained(dose, days(given["interval"], "interval"), loading, given.get("start"))
     if most is None:

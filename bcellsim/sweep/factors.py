@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri
 
 from bcellsim.covariates import BODY_SIZE
-from bcellsim.event import Event
+from bcellsim.event import Event, whole_number
 from bcellsim.library import load_regimen
 from bcellsim.model import Model
 from bcellsim.regimen import Regimen, single_dose
@@ -128,7 +128,9 @@ def read_factor(name: str, role: str, entry: FactorEntry, sampled: bool) -> Fact
     unit = _unit(name, role, entry.how)
     about = {"name": name, "role": role, "unit": unit, "how": entry.how or "replace"}
     if entry.values is not None:
-        given = [key for key in (*_SHAPE, "levels", "distribution") if getattr(entry, key)]
+        shape = (*_SHAPE, "levels", "distribution")
+        given = [key for key in shape if getattr(entry, key) is not None]
+        given += ["log"] if entry.log else []
         if given:
             raise ValueError(f"values are given, and {given[0]} as well")
         if not entry.values:
@@ -184,6 +186,8 @@ def _value(name, role, unit, value):
         if role == "parameter" and number <= 0:
             raise ValueError(f"{name} = {number:g}: a number above 0 is wanted")
         return number
+    if name == "max_doses":
+        return whole_number(value, name)
     doses_in(name, value)
     return value
 
@@ -250,4 +254,4 @@ def _spaced(kind, first, second, entry, template):
     if not template:
         return tuple(values)
     dose = single_dose(template)
-    return tuple(f"{v!r} {dose.unit} {dose.route}" for v in values)
+    return tuple(str(replace(dose, amount=v)) for v in values)

@@ -89,10 +89,10 @@ class OwnSchedules:
     def _good(self):
         last = self.loading[-1].time if self.loading else -np.inf
         first = np.minimum(self.loading[0].time if self.loading else np.inf, self.begin)
-        good = (self.begin > last) & (self.every <= self.span.until)
+        good = (self.begin >= 0) & (self.begin > last) & (self.every <= self.span.until)
         good &= first + self.span.induction < self.span.until
         most = self.settings.get("max_doses")
-        return good & (most is None or most > len(self.loading))
+        return good & (most is None or most >= max(len(self.loading), 1))
 
     def refused(self) -> Iterator[tuple[int, str]]:
         """Yield the row and the sentence of each schedule that cannot be."""

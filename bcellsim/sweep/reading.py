@@ -114,7 +114,7 @@ def _design(spec: dict, at: At) -> Design:
 
 
 def _factors(spec, models, at) -> tuple[Factor, ...]:
-    """Return the factors; those of the schedule first, so that few change within a chunk."""
+    """Return the factors in the order of `Design.factors`, whatever that of the file."""
     known, sampled = known_factors(list(models)), spec["sampling"] != "factorial"
     found = []
     for name, entry in spec["factors"].items():
@@ -127,7 +127,7 @@ def _factors(spec, models, at) -> tuple[Factor, ...]:
                 raise ValueError(f"{name} is given twice: in [schedule] as well")
             found.append(read_factor(name, known[name], FactorEntry(**entry), sampled))
     order = ("schedule", "window", "parameter", "covariate")
-    return tuple(sorted(found, key=lambda factor: order.index(factor.role)))
+    return tuple(sorted(found, key=lambda factor: (order.index(factor.role), factor.name)))
 
 
 def _kind(spec, factors, at):
@@ -298,9 +298,19 @@ def _check_factors(design, at):
                 if factor.name not in known:
                     raise ValueError(f"model {model.name} has no {factor.role} {factor.name}")
                 if factor.role == "covariate":
+                    _check_given_once(design, model, factor)
                     _check_covariate(model, factor)
                 elif factor.role == "parameter":
                     _check_parameter(model, factor)
+
+
+def _check_given_once(design, model, factor):
+    people = design.spec["population"]
+    table = people["patients"]
+    if isinstance(people["covariates"], dict) and factor.name in people["covariates"]:
+        raise ValueError(f"{factor.name} is given twice: in [population] covariates as well")
+    if table is not None and factor.name in patients(table, model):
+        raise ValueError(f"{factor.name} is given twice: it is a column of {table} as well")
 
 
 def _ends(factor):

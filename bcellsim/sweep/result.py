@@ -93,7 +93,8 @@ class Sweep:
         found = {name: columns.column(name).to_numpy() for name in columns.column_names}
         n_subjects, n = self.manifest["n_subjects"], self.manifest["n_scenarios"]
         first = found["threshold"] == levels[0]
-        subject = np.empty(n_subjects, dtype=found["subject"].dtype)
+        numbers = found["subject"].dtype.kind in "iu"
+        subject = np.arange(n_subjects) if numbers else np.full(n_subjects, "", dtype=object)
         subject[found["scenario"][first] % n_subjects] = found["subject"][first]
         coords = {"subject": subject, "threshold": levels}
         if all(entry["levels"] for entry in facts.values()) and self.manifest["crossed"]:

@@ -133,9 +133,11 @@ class Store:
         for k in range(self.design.n_chunks):
             if not self._there(k):
                 self.chunks.pop(k, None)
-        if len(self.design.times) and not (self.folder / COURSES / "zarr.json").exists():
+        self.save()  # first, so that a sweep killed from here on is known as this one
+        names = ("time", *self.design.outputs)
+        arrays = [self.folder / COURSES / name / "zarr.json" for name in names]
+        if len(self.design.times) and not all(path.exists() for path in arrays):
             self._begin_courses()
-        self.save()
 
     def _there(self, k):
         """Return whether a chunk is there whole; one that the manifest misses is added to it."""
@@ -321,12 +323,13 @@ def _different(a, b, key):
         for name in dict.fromkeys([*a, *b]):
             inner = f"{key}.{name}" if key else name
             yield from _different(a.get(name), b.get(name), inner)
-    elif a != b:
+    elif json.dumps(a, sort_keys=True) != json.dumps(b, sort_keys=True):  # 10 is not 10.0 here
         yield (key, *("not there" if value is None else json.dumps(value) for value in (a, b)))
 
 
 def _foreign(folder):
-    return any(path.name not in (METRICS, ".lock") for path in folder.iterdir())
+    own = (METRICS, ".lock", f".{MANIFEST}.writing")
+    return any(path.name not in own for path in folder.iterdir())
 
 
 @contextlib.contextmanager
