@@ -6,6 +6,7 @@ Two layers of randomness are kept apart: the counts of a draw hold the uncertain
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CREDIBLE = "credible band: uncertainty of the parameters"
 PREDICTION = "prediction band: uncertainty of the parameters, and residual error"
 _MINUTES = 1440.0
+_LATEST = 36525.0  # of the present after the data, beyond which it is a slip [day]
 
 
 def forecast(
@@ -161,18 +163,28 @@ def moment(fit: Fit, now: float | str | None) -> float:
     if now is None:
         return last
     now = _day_of(now, fit.problem.table)
-    first = min(fit.problem.rows.clock[0], fit.regimen.first_dose)
+    first = float(fit.problem.table["CLOCK"].min())
     if now < first:
         raise ValueError(f"now = {now:g} d lies before the data, which begin on day {first:g}")
+    if now > last + _LATEST:
+        raise ValueError(
+            f"now = {now:g} d is {now - last:g} d after the last row of the data, on day {last:g}"
+        )
+    steady = [day for day, _ in fit.problem.line.moved if day > now]
+    if steady:
+        raise ValueError(
+            f"now = {now:g} d lies before the steady state that the data state on day "
+            f"{steady[0]:g}: give a later day"
+        )
     return now
 
 
 def _day_of(now, table):
     """Return days from day 0 of the data to a date, or what is a time already."""
-    try:
-        date = datetime.fromisoformat(now) if isinstance(now, str) and "-" in now else None
-    except ValueError:
-        date = None
+    date = now if isinstance(now, datetime) else None
+    if isinstance(now, str) and "-" in now:
+        with contextlib.suppress(ValueError):
+            date = datetime.fromisoformat(now)
     if date is None:
         return days(now, "now")
     zero = day_zero(table)

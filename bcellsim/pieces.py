@@ -35,7 +35,8 @@ class Pieces:
         The model.
     start : float array (n_pieces,)
         CLOCK at which each piece begins; what is before the first one belongs to it. A change by
-        ``nocb`` comes just after the events of its moment, any other before them.
+        ``nocb`` comes just after the events and observations of its moment, any other just before
+        them, so that every row has the covariates that it states.
     covariates : dict of str to float array (n_pieces,)
         Covariates in each piece: those of the table, those given beside them, defaults, and BSA
         where it follows from weight and height.
@@ -68,7 +69,7 @@ class Pieces:
         """Return the covariates of the table, or given, and BSA where it follows from them."""
         follows = ["BSA"] if "BSA" in self.covariates and "BSA" not in self.stated else []
         follows = [name for name in follows if "HT" in self.stated]
-        return [*self.stated, *follows]
+        return [*dict.fromkeys([*self.stated, *follows, *self.counted])]
 
     @property
     def changing(self) -> list[str]:
@@ -149,8 +150,8 @@ class Pieces:
         later, number = start >= day, len(self.occasions)
         covariates = {name: values[at] for name, values in self.covariates.items()}
         for name in self.counted:
-            first = self.covariates[name][0] - self.occasion[0]
-            covariates[name] = np.where(later, first + number, covariates[name])
+            next_one = self.covariates[name].max() + 1
+            covariates[name] = np.where(later, next_one, covariates[name])
         return replace(
             self, start=start, covariates=covariates,
             occasion=np.where(later, number, self.occasion[at]),
@@ -207,7 +208,8 @@ def pieces_of(
     known = {**model.covariates, **BODY_SIZE}
     course = covariate_course(table, known)
     stated = _with_given(model, course, given or {}, known)
-    start = np.where(np.isinf(course.start), course.start, course.start + course.closed * AFTER / 2)
+    apart = AFTER / 2 if course.closed else -AFTER / 2
+    start = np.where(np.isinf(course.start), course.start, course.start + apart)
     begins, numbers = _occasions(model, table)
     every = np.unique(np.concatenate([start, begins]))
     at = np.searchsorted(start, every, side="right") - 1
@@ -217,8 +219,9 @@ def pieces_of(
     values = {name: found[at] for name, found in stated.items()}
     covariates = _covariates(model, values, len(every))
     counted = tuple(n for n, c in model.covariates.items() if c.occasion and n not in course.values)
-    for name in counted:
-        covariates[name] = covariates[name] + occasion
+    for name in counted:  # from a number given for the first one on, or as OCC counts them
+        count = occasion if name in values else np.array(numbers)[which] - 1
+        covariates[name] = covariates[name] + count
     every[0] = min(0.0, float(table["CLOCK"].iloc[0]) if len(table) else 0.0)
     rule = table.attrs.get("covariate_rule", "locf")
     return Pieces(model, every, covariates, occasion, names, tuple(stated), rule, counted)
@@ -236,7 +239,8 @@ def _with_given(model, found, given, known):
         except (TypeError, ValueError):
             raise ValueError(f"covariate {name} = {value!r}: a number is wanted") from None
         if np.any(values.setdefault(name, np.full(n, value)) != value):
-            raise ValueError(f"covariate {name} = {value:g}, but the data have {values[name][0]:g}")
+            other = values[name][values[name] != value][0]
+            raise ValueError(f"covariate {name} = {value:g}, but the data have {other:g}")
     model.require_covariates(values, "give it as a column of the data or with covariates")
     return values
 
@@ -252,7 +256,7 @@ def _occasions(model, table):
         return np.array([-math.inf]), (1,)
     numbers = table["OCC"].to_numpy()
     first = np.flatnonzero(np.append(True, np.diff(numbers) != 0))
-    begins = table["CLOCK"].to_numpy(float)[first]
+    begins = table["CLOCK"].to_numpy(float)[first] - AFTER / 2
     begins[0] = -math.inf
     return begins, tuple(int(number) for number in numbers[first])
 
@@ -264,9 +268,10 @@ def _covariates(model, values, n):
         none = np.zeros((n, len(model.random_effects.names)))
         people = individual_subject(model, values, none)
     said = {}
+    follows = [*values, *(["BSA"] if "HT" in values and "BSA" not in values else [])]
     for k in range(n - 1, -1, -1):
-        one = {name: people.covariates[name][k : k + 1] for name in values}
-        for name in values:
+        one = {name: people.covariates[name][k : k + 1] for name in follows}
+        for name in follows:
             for sentence in outside_study(model, one, [name]):
                 said.setdefault(name, sentence)
     for sentence in said.values():

@@ -709,7 +709,7 @@ WRONG = {  # name: command, words of the sentence
     "bound": ([*FIT, "--bound", "kout=1"], '--bound kout=1: "name=min:max" is wanted'),
     "bound of none": ([*FIT, "--bound", "kot=0.1:1"], 'did you mean "kout"'),
     "bound text": ([*FIT, "--bound", "kout=low:1"], "kout min"),
-    "bound order": ([*FIT, "--bound", "kout=1:0.1"], "min = 1 is not below max = 0.1"),
+    "bound order": ([*FIT, "--bound", "kout=1:0.1"], "no value lies between min = 1 and max = 0.1"),
     "tie and bound": (
         [*FIT, "--tie", "kout=b0", "--bound", "kout=0:1"], "what is tied has no bounds"),
     "tie": ([*FIT, "--tie", "kout=bo*2"], 'kout: expr "bo*2"'),

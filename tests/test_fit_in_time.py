@@ -10,6 +10,7 @@ import bcellsim as bc
 from bcellsim.fit.problem import Problem
 from bcellsim.fit.search import gradient
 from bcellsim.model import RandomEffects
+from bcellsim.observations import regimen_of
 from bcellsim.pieces import pieces_of
 
 # Invented: a strong effect of weight, so that it tells.
@@ -288,3 +289,62 @@ def test_without_a_prior_occasions_are_one(tmp_path, child):
                             fixed=["emax", "a50", "kout"])  # fmt: skip
     assert not fit.problem.kappas
     assert "occasions (OCC) 1, 2: taken as one, as there is no prior" in fit.report()
+
+
+# --- rows that are easily read wrongly ---------------------------------------------------------
+
+
+def test_a_row_is_predicted_with_the_covariates_it_states(tmp_path, child):
+    """``locf``: what a count on the day of a change is a percentage of, say, is of its own row."""
+    rows = ["1,0,1000,.,20,1", "1,30,.,50,20,1", "1,60,.,60,40,2"]
+    pieces = pieces_of(child, read(tmp_path, rows))
+    assert pieces.covariates["WT"][pieces.at([30.0, 60.0, 61.0])].tolist() == [20, 40, 40]
+
+
+def test_a_row_without_occasion_is_of_the_one_before(tmp_path):
+    rows = ["1,0,1000,.,20,1", "1,30,.,50,20,", "1,60,1000,.,20,2", "1,90,.,50,20,"]
+    assert read(tmp_path, rows)["OCC"].tolist() == [1, 1, 2, 2]
+
+
+def test_a_reset_ends_further_doses_by_body_size(tmp_path):
+    header = "ID,TIME,AMT,DV,WT,EVID,II,ADDL,UNIT"
+    rows = ["1,0,10,.,20,1,21,5,mg/kg", "1,50,10,.,20,4,,,mg/kg", "1,90,.,50,20,0,,,"]
+    events = regimen_of(read(tmp_path, rows, header=header), default_route="iv").events
+    assert [(e.kind, e.time) for e in events] == [
+        ("dose", 0), ("dose", 21), ("dose", 42), ("reset", 50), ("dose", 50),
+    ]  # fmt: skip
+
+
+def test_after_a_reset_rows_stand_on_one_clock(tmp_path, child):
+    header = "ID,TIME,AMT,DV,WT,EVID"
+    rows = ["1,0,1000,.,20,1", "1,30,.,50,20,0", "1,100,.,90,20,0", "1,0,1000,.,20,4",
+            "1,30,.,70,20,0"]  # fmt: skip
+    table = read(tmp_path, rows, header=header)
+    assert table["REP"].max() == 1  # days 30 of two courses are no replicates
+    fit = bc.fit_individual(child, table, starts=1)
+    assert fit.residuals["TIME"].tolist() == [30, 100, 30]
+    assert fit.residuals["CLOCK"].tolist() == [30, 100, 130]
+
+
+def test_a_dose_on_the_last_row_after_a_steady_state_is_given(tmp_path, child):
+    header = "ID,TIME,AMT,DV,WT,II,SS"
+    rows = ["1,0,1000,.,20,28,1", "1,1,.,5,20,,", "1,27,.,9,20,,", "1,28,1000,.,20,0,0"]
+    fit = bc.fit_individual(child, read(tmp_path, rows, header=header), starts=1)
+    ahead = bc.forecast(fit, None, until="1 d", draws=20, every="1 d", seed=1)
+    amount = ahead.amount_credible.sel(quantile=0.5)
+    assert float(amount[1]) > 900
+    with pytest.raises(ValueError, match="now = -1 d lies before the data"):
+        bc.forecast(fit, None, until="1 d", draws=20, now=-1)
+
+
+def test_a_count_long_before_the_first_dose_has_a_report(tmp_path, child):
+    fit = bc.fit_individual(child, read(tmp_path, ["1,-120,.,200,20,1", "1,0,1000,.,20,1"]))
+    assert "every dose is given after the last observation" in fit.report()
+
+
+def test_draws_outside_the_bounds_are_refused(tmp_path, child):
+    table = read(tmp_path, ["1,0,1000,.,20,1", "1,30,.,2,20,1", "1,200,.,60,20,1"])
+    bounds = {"b0": {"value": 900, "min": 899.9, "max": 900.1}}
+    fit = bc.fit_individual(child, table, starts=1, parameters=bounds)
+    with pytest.raises(ValueError, match="lie within the bounds: widen or remove a bound"):
+        fit.draws(50, 1)

@@ -81,8 +81,8 @@ def groups(people: Population, by: Mapping) -> list[Group]:
         different = np.unique(values)
         if len(different) == 1:
             raise ValueError(
-                f"by {name}: all subjects have {name} = {different[0]:g}; sample them with "
-                f'covariates={{"{name}": "study"}}, or give a table'
+                f"by {name}: all subjects have {name} = {different[0]:g}; sample them, as in "
+                f"{name}=study, or give a table"
             )
         if cuts is None and len(different) <= _FEW:
             found += [Group(name, f"{name} {v:g}", v, v, values == v) for v in different]

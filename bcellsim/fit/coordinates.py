@@ -52,7 +52,7 @@ class Coordinates:
         self.logit = np.array([model.is_logit(name) for name in names])
         self.held, self.tied, self.searched = {}, {}, {}
         #: Sides (coordinate, "min" or "max") bounded by `WIDEST`, of which nothing was said.
-        self.assumed = set()
+        self.assumed, self.bounded_by_user = set(), False
         self.template = lmfit.Parameters()
         auxiliary = [name for name in settings if name not in names]
         for name in auxiliary:
@@ -107,15 +107,18 @@ class Coordinates:
                 if bounded and not said_so:
                     self.assumed.add((key, side))
                 if said_so:
+                    self.bounded_by_user = True
                     limits[side] = float(scale(given)) if given > 0 else -np.inf
+        least, most = ("none" if bound is None else f"{bound:g}" for bound in (low, high))
         if not limits["min"] < limits["max"]:
-            raise ValueError(f"parameters: {name}: min = {low:g} is not below max = {high:g}")
+            raise ValueError(
+                f"parameters: {name}: no value lies between min = {least} and max = {most}"
+            )
         at = float(scale(value))
         if not limits["min"] <= at <= limits["max"]:
             raise ValueError(
                 f"parameters: {name} begins at {value:g}, which is not between its bounds: min "
-                f"{'none' if low is None else f'{low:g}'}, max "
-                f"{'none' if high is None else f'{high:g}'}"
+                f"{least}, max {most}"
             )
         self.template.add(key, at, True, **limits)
         return key

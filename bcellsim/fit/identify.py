@@ -83,9 +83,10 @@ def _grid(problem, point):
     """Return days, and by (output, kind of observation) which of them belong to it."""
     outputs = list(problem.model.structure.outputs)
     first = problem.line.regimen.first_dose
-    ahead = np.clip(0.5 * (problem.last - first), *_AHEAD)
+    end = max(problem.last, first)
+    ahead = np.clip(0.5 * (end - first), *_AHEAD)
     before = first - 1.0 - _APART * np.arange(N_ADDED)[::-1]
-    times = np.concatenate([before, np.linspace(first + 1.0, problem.last + ahead, _GRID)])
+    times = np.concatenate([before, np.linspace(first + 1.0, end + ahead, _GRID)])
     kinds = {("conc", "drug concentrations"): times >= first}
     if "bcell" in outputs:
         kinds |= _counts(problem, point, times, first)

@@ -141,6 +141,11 @@ def _importance(problem, curvatures, n, seed):
             used.append(component)
             numbers.append(count)
         everything, height = np.concatenate(points), np.concatenate(objective)
+        if np.isfinite(height).sum() <= everything.shape[1]:
+            raise ValueError(
+                f"of {len(everything):,} draws {np.isfinite(height).sum()} lie within the bounds: "
+                "widen or remove a bound, or fix the parameter"
+            )
         weights = _weights(problem, everything, height, used, numbers)
         effective = 1.0 / np.sum(weights**2)
         if effective >= n:

@@ -20,6 +20,7 @@ from bcellsim.fit.errors import error_models, require_rows_for_errors, stated_vo
 from bcellsim.fit.likelihood import log_likelihood, residuals
 from bcellsim.model import Model
 from bcellsim.observations import regimen_of
+from bcellsim.observations.clock import AFTER
 from bcellsim.pieces import pieces_of
 from bcellsim.population import Population
 from bcellsim.predict import baseline_count, default_route
@@ -98,7 +99,8 @@ class Problem:
         self.end = float(self.table["CLOCK"].max())
         #: The doses on the engine's clock, steady states written out.
         typical = self.pieces.typical()
-        self.line = timeline(model, self.regimen, typical, max(last, self.end))
+        doses = [e.time + (e.count - 1) * (e.every or 0.0) for e in self.regimen.events if e.count]
+        self.line = timeline(model, self.regimen, typical, max(last, self.end, *doses) + AFTER)
         clock = self.line.days(self.rows.clock)
         self.times, self.at = np.unique(clock, return_inverse=True)
         self.which = np.array([model.structure.outputs.index(o) for o in self.rows.output])
@@ -163,6 +165,13 @@ class Problem:
     def _keep_lags(self, at):
         """Raise ValueError where a lag would move: the doses of all trials arrive together."""
         model, moved = self.model, {**self.coordinates.searched, **self.coordinates.tied}
+        for event in self.line.regimen.events:
+            share = event.fixed_rate and model.structure.routes[event.route].bioavailability
+            if share and share in moved:
+                raise ValueError(
+                    f"a dose {event.route} has RATE, so that it lasts as {share} says, which a fit "
+                    f'does not follow: give DUR instead, or fixed=["{share}"]'
+                )
         for lag in {route.lag for route in model.structure.routes.values()} & set(at):
             if lag in moved or at[lag] is not None:
                 raise ValueError(

@@ -18,8 +18,7 @@ def as_text(fit) -> str:
     rows, problem = fit.residuals, fit.problem
     lines = [
         f"Fit of {described(provenance(fit.model))}",
-        f"  data: {_counted(fit)}, {_number(fit.regimen.n_doses(problem.end + 1e-9), 'dose')}, "
-        f"{fit.regimen.shorthand()}",
+        f"  data: {_counted(fit)}, {_given(fit)}",
         *(f"  data: {remark}" for remark in remarks_of(fit)),
         f"  covariates: {problem.pieces.ahead()}",
         f"  method: {method(fit)}",
@@ -30,11 +29,20 @@ def as_text(fit) -> str:
         "",
         _table(fit.params.reset_index()),
         "",
-        _table(rows.drop(columns="TO_OUTPUT")),
+        _table(rows.drop(columns=["CLOCK", "TO_OUTPUT"])),
     ]
     lines += _undetermined(fit)
     lines += [f"  Warning: {warning}." for warning in fit.warnings]
     return "\n".join(lines)
+
+
+def _given(fit):
+    """Return the doses given, and the steady states that they begin with."""
+    regimen = fit.regimen
+    n = regimen.n_doses(fit.problem.end + 1e-9)
+    said = [f"{_number(n, 'dose')}, {regimen.shorthand()}"] if n else []
+    steady = [f"day {e.time:g}" for e in regimen.events if e.kind == "steady"]
+    return "; ".join([*said, *([f"a steady state on {', '.join(steady)}"] if steady else [])])
 
 
 def remarks_of(fit) -> list[str]:

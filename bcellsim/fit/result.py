@@ -45,8 +45,9 @@ class Fit:
         Where covariates change in time: with those of the last row. ``<name>_occ<k>`` is the
         factor exp(kappa) on a parameter in occasion k.
     residuals : DataFrame
-        A row an observation: TIME, DVID, DV, CENS, LIMIT, PRED (typical), IPRED, IWRES, and
-        TO_OUTPUT, which turns a percentage into the unit of the output (1 of other values).
+        A row an observation: TIME, CLOCK (TIME, but for a reset after which TIME restarts), DVID,
+        DV, CENS, LIMIT, PRED (typical), IPRED, IWRES, and TO_OUTPUT, which turns a percentage into
+        the unit of the output (1 of other values).
     correlation : DataFrame
         Correlation of the estimates, on the scale of `log_se`.
     errors : dict of str to ErrorModel

@@ -74,10 +74,14 @@ def minimise(problem: Problem, point: np.ndarray, rtol: float, *, held: str | No
             lambda p: problem.residuals(coordinates.vector(p)[None], rtol=rtol)[0],
             params, **options,
         )  # fmt: skip
-        return minimiser.leastsq(
-            Dfun=lambda p: jacobian(problem, coordinates.vector(p), rtol)[:, moving],
-            ftol=_STOP[rtol], xtol=_STOP[rtol],
-        )  # fmt: skip
+        stop = {"ftol": _STOP[rtol], "xtol": _STOP[rtol]}
+
+        def slopes(p):
+            return jacobian(problem, coordinates.vector(p), rtol)[:, moving]
+
+        if coordinates.bounded_by_user:  # MINPACK's transformed coordinates stall at a bound
+            return minimiser.least_squares(jac=slopes, **stop)
+        return minimiser.leastsq(Dfun=slopes, **stop)
     minimiser = lmfit.Minimizer(
         lambda p: problem.objective(coordinates.vector(p)[None], rtol=rtol)[0], params, **options
     )

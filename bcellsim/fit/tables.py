@@ -169,6 +169,7 @@ def residuals_of(problem: Problem, point: np.ndarray):
     return pd.DataFrame(
         {
             "TIME": rows.time,
+            "CLOCK": np.round(rows.clock, 6),  # TIME, but for a reset after which TIME restarts
             "DVID": rows.output,
             "DV": rows.observed,
             "CENS": rows.cens,

@@ -73,11 +73,14 @@ def _date(row, day, clock, rest):
 
 
 def set_clocks(rows: list[Row], records: list[dict]) -> None:
-    """Set TIME [day], DATE and CLOCK of the records of one subject, in the order of the file.
+    """Set TIME [day], DATE, CLOCK and OCC of the records of one subject, in the order of the file.
 
     Dates count from the first dose (the first row, where there is none). After a reset TIME may go
-    back; CLOCK then goes on from the row before.
+    back; CLOCK then goes on from the row before. A row without OCC is of that of the row before it.
     """
+    occasion = 1
+    for record in records:
+        occasion = record["OCC"] = record["OCC"] or occasion
     dated = [r for r in records if isinstance(r["TIME"], datetime)]
     if dated:
         zero = next((r for r in dated if r["EVID"] in (1, 4)), dated[0])["TIME"]

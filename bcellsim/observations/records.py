@@ -24,7 +24,7 @@ def read_record(row: Row, how: Reading) -> dict:
         row.error("DATE", "date-column", "dates are read from TIME", "write the date in TIME")
     evid = _evid(row)
     record = {**NOTHING, "ID": row.text("ID"), "LINE": row.line}
-    record["OCC"] = whole(row, "OCC", 1, least=1)
+    record["OCC"] = whole(row, "OCC", 1, least=1) if row.text("OCC") else None
     if evid is None:
         return record
     record["EVID"] = evid

@@ -86,7 +86,8 @@ def _duplicates(rows, records):
         if unread or record["EVID"] == 2 or (record["EVID"] == 0 and record["MDV"] in (1, 101)):
             continue
         dose = record["EVID"] != 0
-        key = (record["TIME"], record["EVID"], record["CMT"] if dose else record["DVID"])
+        clock = round(record["CLOCK"], 6)  # without what sets a row after a dose of its TIME
+        key = (clock, record["EVID"], record["CMT"] if dose else record["DVID"])
         others = seen.setdefault(key, [])
         for other, earlier in others:
             if row.cells == other.cells:

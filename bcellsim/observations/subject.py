@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 _COLUMNS = [name for name in NOTHING if name != "DATE"]
 _MODELLED = {-1: "rate", -2: "duration"}
 _SIZES = {"mg/kg": "WT", "mg/m2": "BSA"}
+#: How a covariate holds between its records.
+_HELD = {
+    "locf": "holds its last value", "nocb": "has its next value", "linear": "changes linearly",
+}  # fmt: skip
 _OF_COVARIATES = ("covariate-of-model", "covariate-missing")
 # A covariate that changes linearly is cut into pieces within which it changes by this share.
 _PIECE = 0.01
+_MOST_PIECES = 1000  # between two records, where a value falls to a small part of itself
 
 
 class Course(NamedTuple):
@@ -148,8 +153,11 @@ def _cut(events: list[Event], time: float) -> list[Event]:
     """Return events without those of an earlier row that are to come at or after a time."""
     kept = []
     for event in events:
-        n = sum(1 for day in event.occurrences() if day < time) if event.count > 1 else 1
-        kept += event.piece(0, max(n, 1))
+        if event.count > 1:
+            n = sum(1 for day in event.occurrences() if day < time)
+            kept += event.piece(0, max(n, 1))
+        elif event.time <= time:  # one of a row's doses by body size may be still to come
+            kept.append(event)
     return kept
 
 
@@ -270,6 +278,7 @@ def _cuts(found, rule):
     for i in changes:
         ends = np.abs(values[i : i + 2])
         n = math.ceil(abs(values[i + 1] - values[i]) / (_PIECE * (ends.min() or ends.max())))
+        n = min(n, _MOST_PIECES)
         cuts += np.linspace(times[i], times[i + 1], n + 1).tolist()
     return cuts
 
@@ -305,6 +314,8 @@ def remarks(table: pd.DataFrame, given: Iterable[str] = ()) -> list[str]:
         said.append(f"{repeats} {what} another of the same time")
     if day_zero(table) is not None:
         said.append(f"day 0 is {day_zero(table):%Y-%m-%d}")
+    rule = table.attrs.get("covariate_rule", "locf")
+    said.append(f"between its records a covariate {_HELD[rule]} ({rule})")
     for fault in table.attrs.get("faults", ()):
         if fault["rule"] in _OF_COVARIATES and fault["column"] in given:
             continue

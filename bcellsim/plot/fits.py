@@ -73,15 +73,21 @@ def draw_observed(axis, rows: pd.DataFrame, output: str) -> None:
     rows = rows.assign(DV=rows["DV"] * rows["TO_OUTPUT"], LIMIT=rows["LIMIT"] * rows["TO_OUTPUT"])
     colour = COLOURS[1]
     exact = rows[rows["CENS"] == 0]
-    axis.plot(exact["TIME"], exact["DV"], "o", color=colour, label="observed", zorder=3)
+    axis.plot(exact["CLOCK"], exact["DV"], "o", color=colour, label="observed", zorder=3)
     for sign, marker, what in ((1, "v", "below this limit"), (-1, "^", "above this limit")):
         censored = rows[rows["CENS"] == sign]
         if not len(censored):
             continue
         between = censored[censored["LIMIT"] > 0]
-        axis.vlines(between["TIME"], between["LIMIT"], between["DV"], color=colour, lw=1)
+        axis.vlines(between["CLOCK"], between["LIMIT"], between["DV"], color=colour, lw=1)
         axis.plot(
-            censored["TIME"], censored["DV"], marker, mfc="none", color=colour, label=what, zorder=3
+            censored["CLOCK"],
+            censored["DV"],
+            marker,
+            mfc="none",
+            color=colour,
+            label=what,
+            zorder=3,
         )
 
 
@@ -129,7 +135,7 @@ def residuals(result: Fit, *, output: str = "bcell") -> Figure:
     figure, axes = plt.subplots(2, 2, figsize=(8, 6.5), layout="constrained")
     first, time, fitted, normal = axes.flat
     _observed_against_fitted(first, rows, output)
-    for axis, column, label in ((time, "TIME", "Time [day]"), (fitted, "IPRED", None)):
+    for axis, column, label in ((time, "CLOCK", "Time [day]"), (fitted, "IPRED", None)):
         axis.plot(exact[column], exact["IWRES"], "o", color=COLOURS[1])
         _band_of_residuals(axis)
         axis.set_xlabel(label or f"Fitted {_label(output)}")

@@ -134,7 +134,7 @@ def redose(advice: Advice) -> Figure:
     if result is not None:
         past = result.curves[result.curves["TIME"] <= case.now]
         axis.plot(past["TIME"], past["bcell"], "-", color="0.4", lw=1, label="fitted")
-        draw_observed(axis, result.residuals[result.residuals["TIME"] <= case.now], "bcell")
+        draw_observed(axis, result.residuals[result.residuals["CLOCK"] <= case.now], "bcell")
     _both_courses(axis, advice)
     _crossing_bar(axis, advice)
     _marked_day(axis, advice)

@@ -71,7 +71,7 @@ def _inputs(advice):
     censored = int((rows["CENS"] != 0).sum())
     of = fit.problem.rows.method
     lines += [
-        f"  doses given: {fit.regimen.shorthand()}",
+        f"  doses given: {fit.regimen.shorthand()}{_not_yet(fit, case.now)}",
         f"  counts used: {counts} ({len(rows)} observations, {censored} censored: {of}, "
         f"{METHODS[of]})",
         *(part for row in unused(fit) for part in _wrapped(f"not used: {row}")),
@@ -79,6 +79,12 @@ def _inputs(advice):
         f"  method: {method(fit)}; {case.note}, {draws} ({case.effective:.0f} effective)",
     ]
     return lines
+
+
+def _not_yet(fit, now):
+    """Return how many of the doses of the data come after now."""
+    later = fit.regimen.n_doses(fit.problem.end + 1e-9) - fit.regimen.n_doses(now + 1e-9)
+    return f" (without the last {later}, after now)" if later else ""
 
 
 def unused(fit) -> list[str]:
