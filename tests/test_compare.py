@@ -156,7 +156,7 @@ def test_cuts_and_indicators():
     ("by", "sentence"),
     [
         ("AGES", 'unknown covariate or parameter "AGES"; did you mean "AGE"?'),
-        ("IV", 'all subjects have IV = 0; sample them with covariates={"IV": "study"}'),
+        ("IV", "all subjects have IV = 0; sample them, as in IV=study"),
         ({"WT": [60, 50]}, "cuts are finite numbers in ascending order"),
         ({"WT": []}, "cuts are finite numbers in ascending order"),
         ({"WT": [500]}, "no subject lies between 500 and"),

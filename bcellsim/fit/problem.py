@@ -138,7 +138,7 @@ class Problem:
             model, names, at, settings, self.errors, bounded=not self.prior,
             kappas=self.kappas.values(),
         )  # fmt: skip
-        self._keep_lags(at)
+        self._keep_arrivals(at)
         self.names, self.free = self.coordinates.names, list(self.coordinates.searched)
         self.unmoved = np.array([at[n] is None and n not in self.coordinates.tied for n in names])
         self.effects = [self.names.index(n) for n in effects.names] if self.prior else []
@@ -153,17 +153,14 @@ class Problem:
             value = at.get(name)
             if value is not None and not 0 < value < (1 if model.is_logit(name) else np.inf):
                 raise ValueError(f"{name} = {value:g} is outside its range")
-            if settings.get(name, {}).get("expr"):
-                at[name] = value
-            elif held or not searched:
-                settings[name] = {"vary": False}
-                # Held without a value: where the covariates put it.
-                at[name] = value
-            else:
-                at[name] = predicted[name] if value is None else value
+            begins = not settings.get(name, {}).get("expr")
+            if begins and (held or not searched):
+                settings[name], begins = {"vary": False}, False
+            # Held without a value: where the covariates put it.
+            at[name] = predicted[name] if begins and value is None else value
 
-    def _keep_lags(self, at):
-        """Raise ValueError where a lag would move: the doses of all trials arrive together."""
+    def _keep_arrivals(self, at):
+        """Raise ValueError where a dose would move: those of all trials arrive together."""
         model, moved = self.model, {**self.coordinates.searched, **self.coordinates.tied}
         for event in self.line.regimen.events:
             share = event.fixed_rate and model.structure.routes[event.route].bioavailability
@@ -174,10 +171,8 @@ class Problem:
                 )
         for lag in {route.lag for route in model.structure.routes.values()} & set(at):
             if lag in moved or at[lag] is not None:
-                raise ValueError(
-                    f"model {model.name}: a fit keeps {lag} at its typical value; give "
-                    f'fixed=["{lag}"]'
-                )
+                raise ValueError(f"model {model.name}: a fit keeps {lag} at its typical value; give "
+                                 f'fixed=["{lag}"]')  # fmt: skip
 
     def _require_rows(self):
         n = len(self.coordinates.variables)
