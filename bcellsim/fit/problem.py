@@ -171,8 +171,8 @@ class Problem:
                 )
         for lag in {route.lag for route in model.structure.routes.values()} & set(at):
             if lag in moved or at[lag] is not None:
-                raise ValueError(f"model {model.name}: a fit keeps {lag} at its typical value; give "
-                                 f'fixed=["{lag}"]')  # fmt: skip
+                raise ValueError(f"model {model.name}: a fit keeps {lag} at its typical value; "
+                                 f'give fixed=["{lag}"]')  # fmt: skip
 
     def _require_rows(self):
         n = len(self.coordinates.variables)
