@@ -106,7 +106,7 @@ def shown(settings: dict, fit) -> list:
     """
     names = settings["profile"] or ()
     if "all" in names:
-        names = [*fit.problem.coordinates.searched, *fit.problem.beside]
+        names = list(fit.problem.shown)
     return [fit.profile(name) for name in names]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from bcellsim.fit.coordinates import WIDEST
 from bcellsim.fit.curvature import Curvature
 from bcellsim.fit.problem import Problem
+from bcellsim.fit.tables import labels_of
 from bcellsim.structures import PARAMETERS
 
 #: One in 16,000 of a normal population lies farther than this many SD from its middle.
@@ -59,11 +60,9 @@ def _moved(problem, name, here, typical):
 
 def warnings_of(problem: Problem, about: Curvature) -> list[str]:
     """Return a sentence for each estimate at a bound, at the edge, or far from any patient."""
-    edge, coordinates = at_edge(problem, about), problem.coordinates
-    names = {key: name for name, key in {**coordinates.searched, **problem.beside}.items()}
-    bound = [names.get(key, key) for key, on in
-             zip(coordinates.variables, about.at_bound, strict=True) if on]  # fmt: skip
-    bound = [name for name in bound if name not in edge]
+    edge = at_edge(problem, about)
+    bound = [name for name, on in zip(labels_of(problem), about.at_bound, strict=True)
+             if on and name not in edge]  # fmt: skip
     found = []
     if bound:
         found.append(f"{', '.join(bound)} ended at a bound: its standard error is missing")

@@ -17,6 +17,7 @@ from scipy.special import gammaincinv, gammaln
 
 from bcellsim.draws import normals, uniforms
 from bcellsim.fit.problem import COARSE, Problem
+from bcellsim.fit.tables import labels_of
 from bcellsim.names import unknown
 
 METHODS = ("importance", "laplace", "emcee")
@@ -100,10 +101,7 @@ def draw(problem: Problem, curvatures: list, n: int, seed: int, method: str) -> 
     proper = _prior_component(problem) is not None
     if not curvatures[0].complete and not (proper and method != "laplace"):
         bad = ~np.isfinite(np.diag(curvatures[0].covariance))
-        known = {**problem.coordinates.searched, **problem.beside}
-        shown = {key: name for name, key in known.items()}
-        names = [shown.get(v, v) for v, b in zip(problem.coordinates.variables, bad, strict=True)
-                 if b]  # fmt: skip
+        names = [label for label, b in zip(labels_of(problem), bad, strict=True) if b]
         raise ValueError(
             f"these data do not determine {', '.join(names)}, so that nothing can be drawn: "
             + ('use method="importance"' if proper else "fix them, or use the prior")

@@ -184,12 +184,14 @@ class Problem:
 
     @property
     def beside(self) -> dict[str, str]:
-        """Return the coordinates beside those of parameters, each by the name it is shown under.
-
-        Estimated errors, and the factors exp(kappa) of each occasion.
-        """
+        """Return the coordinates of errors and of factors exp(kappa), by the names shown."""
         spreads = {f"{o}_{p}": f"log_{o}_{p}" for o, p in self.coordinates.spreads}
         return {**spreads, **self.kappas}
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """Return every coordinate that is searched, by the name it is shown under."""
+        return {**self.coordinates.searched, **self.beside}
 
     # --- from coordinates to the model's parameters -----------------------------------------
 
@@ -216,12 +218,9 @@ class Problem:
             return None
         names = self.model.occasion_effects.names
         found = np.zeros((len(points), len(self.pieces.occasions), len(names)))
-        own = self._kappas_of(points).reshape(*found.shape[:2], -1)
+        own = points[:, self._at_kappas()].reshape(*found.shape[:2], -1)
         found[:, :, [names.index(name) for name in self.within.names]] = own
         return found
-
-    def _kappas_of(self, points):
-        return points[:, self._at_kappas()]
 
     def _at_kappas(self):
         return [self.coordinates.variables.index(key) for key in self.kappas.values()]
@@ -350,7 +349,7 @@ class Problem:
             return np.empty((len(points), 0))
         found = self.eta(points)
         if self.kappas:
-            found = np.concatenate([found, self._kappas_of(points)], axis=1)
+            found = np.concatenate([found, points[:, self._at_kappas()]], axis=1)
         return found @ self.whiten.T
 
     def objective(self, points: np.ndarray, predicted=None, rtol: float = FINE) -> np.ndarray:

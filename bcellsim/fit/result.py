@@ -227,7 +227,7 @@ class Fit:
 
     def _coordinate(self, parameter):
         """Return the coordinate of a searched parameter, an estimated error, or an occasion."""
-        known = {**self.problem.coordinates.searched, **self.problem.beside}
+        known = self.problem.shown
         if parameter not in known:
             raise ValueError(unknown("parameter that was searched", str(parameter), known))
         return known[parameter]

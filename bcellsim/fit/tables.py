@@ -125,14 +125,17 @@ def _determined(moved, error, prior_sd):
     return "prior" if prior_sd else "nothing"
 
 
+def labels_of(problem: Problem) -> list[str]:
+    """Return the name under which each coordinate is shown."""
+    names = {key: name for name, key in problem.shown.items()}
+    return [names.get(key, key) for key in problem.coordinates.variables]
+
+
 def correlation_of(problem: Problem, about: Curvature):
     """Return the correlation of the estimates by parameter, NaN where there is none."""
     import pandas as pd
 
-    names = {key: name for name, key in problem.coordinates.searched.items()}
-    names.update({key: name for name, key in problem.beside.items()})
-    labels = [names.get(key, key) for key in problem.coordinates.variables]
-    se = np.sqrt(np.diag(about.covariance))
+    labels, se = labels_of(problem), np.sqrt(np.diag(about.covariance))
     return pd.DataFrame(about.covariance / np.outer(se, se), index=labels, columns=labels)
 
 
